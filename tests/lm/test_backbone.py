@@ -3,6 +3,7 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pluralign.core import InputError
 from pluralign.lm import pretrained as module
@@ -57,6 +58,19 @@ def test_a_broken_folder_is_one_line(tmp_path):
     with pytest.raises(InputError) as caught:
         load_backbone(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["lm_head.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_a_folder_without_some_weights_is_refused(lost, tmp_path):
+    backbone = make_tiny_backbone()
+    backbone.model.config.tie_word_embeddings = False
+    whole = {**backbone.model.state_dict(), "lm_head.weight": backbone.model.lm_head.weight}
+    backbone.tokenizer.save_pretrained(tmp_path)
+    backbone.model.config.save_pretrained(tmp_path)
+    kept = {name: value.detach().clone() for name, value in whole.items() if name != lost}
+    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=f"1 of its weights are not in its files, such as {lost}, and would"):
+        load_backbone(str(tmp_path))
 
 
 def test_a_folder_without_an_adapter_is_refused(tmp_path):

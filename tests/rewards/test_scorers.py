@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -115,6 +116,16 @@ def test_classifiers_of_many_classes_or_without_a_head_are_refused(tmp_path):
     backbone.tokenizer.save_pretrained(tmp_path / "lm")
     with pytest.raises(InputError, match="no trained head"):
         load_reward(str(tmp_path / "lm"))
+    model, tokenizer = classifier("gpt2")
+    model.save_pretrained(tmp_path / "cut")
+    tokenizer.save_pretrained(tmp_path / "cut")
+    kept = load_file(tmp_path / "cut" / "model.safetensors")
+    del kept["transformer.h.1.mlp.c_fc.weight"]
+    save_file(kept, tmp_path / "cut" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"such as transformer\.h\.1\.mlp\.c_fc\.weight, and would be random"
+    ):
+        load_reward(f"classifier:{tmp_path / 'cut'}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no finished training"):
         load_reward(str(tmp_path / "empty"))

@@ -136,30 +136,46 @@ def _read_pretrained(
         with no_loading_bars():
             config: Any = _CONFIG.from_pretrained(folder)
             # BART's decoder alone would load as a causal model, without complaint.
-            if config.is_encoder_decoder:
-                model = _SEQ2SEQ.from_pretrained(folder, dtype=dtype, **_placed(device))
-            else:
-                model = _read_decoder(folder, config, dtype, device)
-            return model, _TOKENIZER.from_pretrained(folder)
+            reader = _SEQ2SEQ if config.is_encoder_decoder else _decoder_reader(folder, config)
+            model, info = reader.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, **_placed(device)
+            )
+            tokenizer = _TOKENIZER.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         # A configuration that is no JSON object is a TypeError or AttributeError.
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"model {str(folder)!r} cannot be loaded: {reason}") from error
+    if lost := missing_weights(model, info):
+        raise InputError(
+            f"model {str(folder)!r} cannot be loaded: {len(lost)} of its weights are not in its files, such "
+            f"as {lost[0]}, and would be random"
+        )
+    return model, tokenizer
+
+
+def missing_weights(model: PreTrainedModel, info: Any) -> list[str]:
+    """Names of the weights that a model's files do not have; transformers draws them at random.
+
+    Args:
+        model: Model that was loaded.
+        info: What transformers says of its loading.
+    """
+    network: Any = model
+    own = {name for name, _ in network.named_parameters()}
+    return sorted(own & set(info["missing_keys"]))
 
 
 def _placed(device: torch.device) -> dict[str, Any]:
     return {} if device.type == "cpu" else {"device_map": {"": device}}
 
 
-def _read_decoder(
-    folder: str | Path, config: Any, dtype: torch.dtype, device: torch.device
-) -> PreTrainedModel:
-    """A causal model, or a multimodal one, whose text part is one."""
+def _decoder_reader(folder: str | Path, config: Any) -> Any:
+    """The reader of causal models, or of multimodal ones, whose text part is one."""
     if config is not config.get_text_config():
         _log.warning("%s reads more than text; its text part alone is used", folder)
     if type(config) in _CAUSAL._model_mapping or type(config) not in _MULTIMODAL._model_mapping:
-        return _CAUSAL.from_pretrained(folder, dtype=dtype, **_placed(device))
-    return _MULTIMODAL.from_pretrained(folder, dtype=dtype, **_placed(device))
+        return _CAUSAL
+    return _MULTIMODAL
 
 
 def _offline() -> bool:

@@ -23,7 +23,7 @@ from pluralign.core.messages import QUOTE, Messages, Template
 from pluralign.lm.device import default_device
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_forests
-from pluralign.lm.pretrained import no_loading_bars
+from pluralign.lm.pretrained import missing_weights, no_loading_bars
 from pluralign.lm.prompts import TEMPLATES, encode, without_bos
 from pluralign.lm.trunk import branch_last
 from pluralign.rewards.classifier_reader import ClassifierReader
@@ -31,6 +31,7 @@ from pluralign.rewards.export import exported_settings
 from pluralign.rewards.reward import Reward
 
 _BATCH = 16
+_HEADS = ("score", "classifi")
 
 
 class ClassifierReward(Reward):
@@ -170,9 +171,14 @@ def load_classifier(source: str, *, dtype: torch.dtype | None = None) -> Classif
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(f"cannot be loaded as a sequence classifier: {reason}", path=source) from error
-    missing_keys: list[str] = info["missing_keys"]
-    if missing := [name for name in missing_keys if name.startswith(("score", "classifier"))]:
-        raise InputError(f"has no trained head ({missing[0]}), so it is no reward model", path=source)
+    missing = missing_weights(model, info)
+    if heads := [name for name in missing if name.startswith(_HEADS)]:
+        raise InputError(f"has no trained head ({heads[0]}), so it is no reward model", path=source)
+    if missing:
+        raise InputError(
+            f"{len(missing)} of its weights are not in its files, such as {missing[0]}, and would be random",
+            path=source,
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     name, settings = Path(source.rstrip("/")).name, exported_settings(source)
