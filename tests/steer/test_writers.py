@@ -100,8 +100,9 @@ def test_stop_texts_end_completions(writer):
 def test_what_is_refused(writer, tmp_path):
     with pytest.raises(InputError, match=r"samples.*must be at least 1, found 0"):
         write_completions(writer, ["a"], tmp_path / "f.jsonl", samples=0)
-    with pytest.raises(InputError, match="endpoints support temperature only"):
-        open_writer("openai:some-model", Decoding(top_k=3))
+    for decoding in (Decoding(top_k=3), Decoding(min_p=0.1)):
+        with pytest.raises(InputError, match="endpoints support temperature only"):
+            open_writer("openai:some-model", decoding)
     assert not list(tmp_path.iterdir())
 
 

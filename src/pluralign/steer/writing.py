@@ -151,8 +151,10 @@ def endpoint_writer(model: str, settings: EndpointSettings | None, decoding: Dec
     Raises:
         InputError: Endpoints do not support a sampling setting.
     """
-    if decoding.top_p < 1 or decoding.top_k or decoding.stop:
-        raise InputError("endpoints support temperature only, not top_p, top_k or stop", field="decoding")
+    if decoding.top_p < 1 or decoding.top_k or decoding.min_p or decoding.stop:
+        raise InputError(
+            "endpoints support temperature only, not top_p, top_k, min_p or stop", field="decoding"
+        )
     endpoint = Endpoint(model, settings)
 
     def stream(
