@@ -21,7 +21,7 @@ from pluralign.folders.tensors import read_tensors
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.prompt_states import mean_states
 from pluralign.lm.prompts import TEMPLATES
-from pluralign.rewards.reward_model import RewardSettings
+from pluralign.rewards.reward_model import RewardSettings, read_settings
 
 KIND = "prompt_weights"
 _SPREAD = 1e-6
@@ -142,6 +142,7 @@ def load_prompt_weights(
     names = Fields(content, folder / CARD, 1).texts("objectives")
     if len(names) < 2:
         raise InputError("expected two or more objectives", path=folder / CARD, field="objectives")
+    settings = read_settings(folder, content, RewardSettings.token_budget)
     backbone = load_folder_backbone(folder, content, dtype=dtype, model=model)
     head = WeightsHead(backbone.hidden_size, len(names))
     tensors = read_tensors(folder / HEAD)
@@ -149,5 +150,4 @@ def load_prompt_weights(
     if {name: value.shape for name, value in tensors.items()} != expected:
         raise InputError("has tensors of other names or shapes than its card says", path=folder / HEAD)
     head.load_state_dict(tensors)
-    settings = RewardSettings(int(content["max_length"]), str(content["template"]))
     return PromptWeights(backbone, head, names, settings, load_card(folder))

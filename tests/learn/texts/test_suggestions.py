@@ -1,5 +1,6 @@
 """Weights that depend on the prompt, on a tiny model: who decided is found from choices."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 
 import pluralign as pl
 from pluralign.core import InputError, OptionRewards, SteeringWeights
+from pluralign.folders.card import Card
+from pluralign.folders.tuned import describe_backbone
 from pluralign.learn.texts.suggestions import fit_weights
 from pluralign.learn.texts.weights_head import WeightsConfig
 from pluralign.lm.backbone import make_tiny_backbone
-from pluralign.rewards.prompt_weights import load_prompt_weights
+from pluralign.rewards.prompt_weights import PromptWeights, WeightsHead, load_prompt_weights
 from pluralign.rewards.reward import Reward
 from pluralign.steer.suggest import Learned, constant_weights, open_weights
 
@@ -171,3 +174,20 @@ def test_a_wish_for_what_the_model_rules_out_stays_a_wish():
     wish = SteeringWeights(b=0.25, c=0.75)
     assert provider.suggest(["x", "y"], wish) == [SteeringWeights(a=0, b=0.25, c=0.75)] * 2
     assert provider.suggest(["x"], SteeringWeights(a=0.1, c=0.9))[0] == SteeringWeights(a=1, b=0, c=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("template", "x", "must be one of dialogue, chat"),
+        ("max_length", None, "no settings for reading text"),
+    ],
+)
+def test_a_damaged_card_is_one_line(field, value, message, tmp_path):
+    backbone = make_tiny_backbone()
+    card = Card("weights", backbone=describe_backbone(backbone))
+    PromptWeights(backbone, WeightsHead(32, 2), ["a", "b"], card=card).save(tmp_path)
+    content = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps({**content, field: value}))
+    with pytest.raises(InputError, match=message):
+        load_prompt_weights(tmp_path)
