@@ -28,8 +28,8 @@ class LanguageModelPolicy:
         length_normalised: Whether to divide by the option's number of tokens, so that long options are not
             penalised.
 
-        Raises:
-            InputError: The temperature is not above 0, or the store has another backbone.
+    Raises:
+        InputError: The temperature is not above 0, or the store has another backbone.
     """
 
     def __init__(

@@ -74,8 +74,8 @@ class OptionPolicy:
         source: Source of features: a `FeatureStore` of the backbone that it was trained on. A policy with a
             LoRA adapter has a store of the adapted backbone.
 
-        Raises:
-            InputError: The features have another width than the head expects.
+    Raises:
+        InputError: The features have another width than the head expects.
     """
 
     def __init__(self, name: str, head: OptionHead, source: FeatureSource) -> None:
@@ -97,8 +97,8 @@ class OptionPolicy:
         if not entries:
             return []
         device = self.head.mean.device
-        # The rows of all decisions together, without padding. In float64 a row's result depends on the other
-        # rows only in its last digits.
+        # The rows of all decisions together, without padding: a row's result depends on the other rows only
+        # in the last digits of float32.
         rows = torch.as_tensor(np.concatenate([entry.features for entry in entries])).to(device)
         scores = self.head(rows).cpu().double()
         parts = scores.split_with_sizes([len(entry.features) for entry in entries])

@@ -35,8 +35,8 @@ class LikelihoodRatio(Reward):
             well. Leave it out if completions were truncated at a token limit, where neither model would have
             ended.
 
-        Raises:
-            InputError: The models have different tokenizers.
+    Raises:
+        InputError: The models have different tokenizers.
     """
 
     def __init__(
