@@ -92,8 +92,9 @@ def meet_targets(
     of -log E_0 exp(lambda . r) + lambda . c; it is concave and is solved on samples of pi_0 (with logsumexp).
     The multiplier of an upper bound is at most 0, that of an equation has any sign.
     With several prompts, the first term is the mean over prompts of -log E_0[exp(lambda . r) | prompt]: a
-    policy chooses between answers, not between prompts. A linear programme over the samples first decides
-    whether the targets can be met; otherwise the dual has no maximum.
+    policy chooses between answers, not between prompts. Prompts count in proportion to their samples. A
+    linear programme over the samples first decides whether the targets can be met; otherwise the dual has no
+    maximum.
 
     Args:
         rewards: Rewards of the same samples of pi_0, by objective, shape (samples,) each.
