@@ -136,6 +136,33 @@ def test_a_writer_continues_a_killed_file(example: Path) -> None:
     assert sum('"decision"' in line for line in example.read_text().splitlines()) == 1
 
 
+def played(name: str, prompt: str) -> Trajectory:
+    return Trajectory(name, "story", "random", 0, (Step(Decision(prompt, ("x", "y")), 0),), terminated=True)
+
+
+def test_two_writers_of_one_file_do_not_mix_their_decisions(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    with RecordWriter(path, "trajectories") as one, RecordWriter(path, "trajectories") as other:
+        other.write(played("b0", "A door."))
+        with pytest.raises(InputError, match="another process writes to this file"):
+            one.write(played("a0", "A window."))
+        other.write(played("b1", "A window."))
+    assert [(t.id, t.steps[0].decision.prompt) for t in read_trajectories(path)] == [
+        ("b0", "A door."), ("b1", "A window."),
+    ]  # fmt: skip
+
+
+def test_a_file_in_which_two_decisions_have_one_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    write_records(path, "trajectories", [played("a0", "A door."), played("a1", "A door.")])
+    write_records(tmp_path / "other.jsonl", "trajectories", [played("b0", "A window.")])
+    header, decision, first, last = path.read_text().splitlines()
+    _, another, _ = (tmp_path / "other.jsonl").read_text().splitlines()
+    path.write_text("\n".join([header, decision, first, another, last]) + "\n")
+    with pytest.raises(InputError, match=r":4, field 'decision': two decisions have the number 0"):
+        read_trajectories(path)
+
+
 def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_trajectories(tmp_path / "none.jsonl")

@@ -8,10 +8,11 @@ therefore small and self-contained. A decision that was changed no longer matche
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pluralign.core.errors import InputError
 from pluralign.core.files import check_beginning, cut_to_last_line, replace_when_whole
@@ -34,11 +35,12 @@ R = TypeVar("R", Trajectory, Annotation, PreferencePair)
 class RecordWriter:
     """Appends records to a file, each decision once; every record is on disk when `write` returns.
 
-    An existing file is continued: its decisions are known, and a line that a kill cut off is removed.
+    An existing file is continued: its decisions are known, and a line that a kill cut off is removed. A
+    writer that finds that another one has written to its file stops, since both number decisions alike.
 
     Raises:
-        InputError: The file is of another kind or has another header (it is left unchanged), or cannot be
-            written.
+        InputError: The file is of another kind or has another header (it is left unchanged), cannot be
+            written, or is written by another process.
     """
 
     def __init__(self, path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> None:
@@ -53,7 +55,8 @@ class RecordWriter:
                 for fields in read_record_rows(self.path, kind):
                     if "decision" in fields.row:
                         self._numbers[fields.get("digest", str)] = fields.get("decision", int)
-            self._handle: IO[str] = self.path.open("a", encoding="utf-8")
+            self._handle: BinaryIO = self.path.open("ab")
+            self._size = os.fstat(self._handle.fileno()).st_size
             if fresh:
                 self._lines([{"pluralign": kind, "version": VERSION, **(header or {})}])
         except OSError as error:
@@ -86,11 +89,15 @@ class RecordWriter:
         return number
 
     def _lines(self, rows: Iterable[Row]) -> None:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         try:
-            self._handle.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            if os.fstat(self._handle.fileno()).st_size != self._size:
+                raise InputError("another process writes to this file, too: let one finish", path=self.path)
+            self._handle.write(text)
             self._handle.flush()
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror}", path=self.path) from error
+        self._size += len(text)
 
     def close(self) -> None:
         """Close the file."""
@@ -184,7 +191,11 @@ def _read(path: str | Path, kind: str, decode: Callable[[Fields, Decisions], R],
             decision = Decision(fields.get("prompt", str), fields.texts("options"))
             if decision.key != fields.get("digest", str):
                 raise fields.fail("digest", "does not match the prompt and the options: the line was changed")
-            decisions[fields.get("decision", int)] = decision
+            number = fields.get("decision", int)
+            if decisions.setdefault(number, decision) != decision:
+                raise fields.fail(
+                    "decision", f"two decisions have the number {number}: two runs wrote this file"
+                )
         else:
             try:
                 records.append(decode(fields, decisions))
