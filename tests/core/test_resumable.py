@@ -62,6 +62,20 @@ def test_another_run_begins_anew_and_leaves_the_finished_file_until_it_is_whole(
     assert lines(out) == ROWS[2:]
 
 
+def test_a_run_that_is_taken_over_stops_and_spoils_nothing(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with RowsInProgress(path, {"seed": 1}) as early, RowsInProgress(path, {"seed": 1}) as late:
+        with pytest.raises(InputError, match="another run has taken over this file"):
+            early.write([{"row": 0}])
+        late.write([{"row": 0}])
+        with pytest.raises(InputError, match="another run has taken over this file"):
+            early.finish()
+        early.__exit__()
+        late.write([{"row": 1}])
+        late.finish()
+    assert path.read_text() == '{"row": 0}\n{"row": 1}\n'
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -128,12 +129,15 @@ class OneAtATime(Generic[Key, Opened]):
 class RowsInProgress:
     """A context manager that writes rows as they arrive; a killed run continues after the last complete row.
 
+    A run that begins takes over the rows of the one before, even if that one still runs, which then stops at
+    its next row.
+
     Args:
         path: File to write; until it is finished, its rows are in ``.NAME.partial`` in the same folder.
         run: Settings that the rows depend on; rows written with other settings are discarded.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: The file cannot be written, or another run has taken it over.
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
@@ -164,8 +168,9 @@ class RowsInProgress:
 
     def __exit__(self, *error: object) -> None:
         """Close the file; nothing is left of a run that failed before its first row."""
+        unfinished = not self._handle.closed and self._is_own()
         self._handle.close()
-        if self.done:
+        if self.done or not unfinished:
             return
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
@@ -174,6 +179,7 @@ class RowsInProgress:
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows; they are on disk when this returns."""
+        self._require_own()
         try:
             for row in rows:
                 self._handle.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -181,6 +187,16 @@ class RowsInProgress:
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=self.path) from error
         self.done += len(rows)
+
+    def _is_own(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._handle.fileno()), self._partial.stat())
+        except FileNotFoundError:
+            return False
+
+    def _require_own(self) -> None:
+        if not self._is_own():
+            raise InputError("another run has taken over this file: let one finish", path=self.path)
 
     def rows(self) -> Iterator[Any]:
         """The rows in the file in progress, in order."""
@@ -195,6 +211,7 @@ class RowsInProgress:
 
     def numbered(self) -> dict[int, int]:
         """Byte offset of each row ``{"item": NUMBER, "row": ROW}`` in the file in progress, by its number."""
+        self._require_own()
         found: dict[int, int] = {}
         with self._partial.open("rb") as source:
             source.readline()
@@ -210,7 +227,11 @@ class RowsInProgress:
         Args:
             order: Byte offsets of numbered rows, in the order of the final file; None keeps all rows as they
                 were written.
+
+        Raises:
+            InputError: The file cannot be written, or another run has taken it over.
         """
+        self._require_own()
         self._handle.close()
         try:
             rewritten = self._partial.with_name(f"{self._partial.name}.tmp")
