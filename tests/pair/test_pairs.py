@@ -54,6 +54,14 @@ def test_repeats_give_one_pair():
     assert counts == {"annotations": 3, "duplicates": 2}
 
 
+def test_equal_ids_of_two_stories_are_two_comparisons():
+    other = Decision("another story", ("a", "b"))
+    there = Comparison(*(Segment(name, 0, (Step(other, i),)) for i, name in enumerate("xy")))
+    told, counts = made(annotation("x", "y", "first"), Annotation(there, "score", "oracle", "second"))
+    assert told == [("x", "y", 1.0), ("y", "x", 1.0)]
+    assert counts == {"annotations": 2}
+
+
 def test_a_rater_who_contradicts_himself_is_a_tie():
     both = (annotation("x", "y", "first"), annotation("x", "y", "second"))
     assert made(*both) == ([], {"annotations": 2, "duplicates": 1, "contested": 1, "ties": 1})

@@ -42,7 +42,8 @@ def make_pairs(
 ) -> Examples[PreferencePair]:
     """Turn annotations for one objective into preference pairs.
 
-    Each comparison (two segments, in either order) gives at most one pair. If several raters rated it, each
+    Each comparison (two segments, in either order) gives at most one pair. (Segments of other content are
+    others, even if the ids are the same, as in files of two stories.) If several raters rated it, each
     has one vote; a tie is half a vote for either segment, and a rater with contradictory answers counts as a
     tie. The majority's choice is ``chosen``, and its share is the pair's weight. A comparison with equal
     votes is a tie: it is dropped, or kept with weight 0.5 and the first segment as ``chosen``.
@@ -168,11 +169,11 @@ def pairs_summary(pairs: Sequence[PreferencePair]) -> dict[str, Any]:
 
 
 def _collect_votes(annotations: Sequence[Annotation], counts: Counter[str]) -> list[_Votes]:
-    found: dict[frozenset[str], _Votes] = {}
+    found: dict[frozenset[_Named], _Votes] = {}
     exchanged = {"first": "second", "second": "first", "tie": "tie"}
     for annotation in annotations:
         comparison = annotation.comparison
-        key = frozenset((comparison.first.id, comparison.second.id))
+        key = frozenset(map(_named, (comparison.first, comparison.second)))
         if key in found:
             counts["duplicates"] += 1
         votes = found.setdefault(key, _Votes(comparison, {}))
@@ -211,5 +212,13 @@ def _pair(
     )
 
 
-def _content(segment: Segment) -> tuple[tuple[str, int], ...]:
+_Content = tuple[tuple[str, int], ...]
+_Named = tuple[str, _Content]
+
+
+def _content(segment: Segment) -> _Content:
     return tuple((step.decision.key, step.action) for step in segment.steps)
+
+
+def _named(segment: Segment) -> _Named:
+    return segment.id, _content(segment)
