@@ -27,6 +27,13 @@ def raters(table, exchanged=False):
     return one, other
 
 
+def test_equal_ids_in_files_of_two_stories_are_no_common_comparison():
+    elsewhere = Decision("another story", ("a", "b"))
+    a, b = (Segment(f"{side}0", 0, (Step(elsewhere, k),)) for k, side in enumerate("ab"))
+    with pytest.raises(InputError, match="no comparison in common"):
+        agreement([annotation(0, "first", "one")], [Annotation(Comparison(a, b), "score", "two", "first")])
+
+
 TABLE = ((20, 5, 5), (10, 15, 5), (0, 10, 30))
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pluralign.core import Annotation, InputError
 from pluralign.core.checks import require_at_least
-from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference
+from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference, Sides
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -78,8 +78,8 @@ def agreement(
 ) -> Agreement:
     """Cohen's kappa over the comparisons that both rated (Cohen 1960).
 
-    Comparisons are matched by their two segments, whichever is listed first; answers are read in the
-    order that ``one`` lists them. The interval is a percentile bootstrap over comparisons.
+    Comparisons are matched by their two segments (id and content), whichever is listed first; answers are
+    read in the order that ``one`` lists them. The interval is a percentile bootstrap over comparisons.
 
     Args:
         one: Annotations of one rater, for one objective.
@@ -142,16 +142,14 @@ def _interval(table: npt.NDArray[np.int64], rng: np.random.Generator, resamples:
     return Kappa(kappa, low, high, observed, expected, total)
 
 
-Key = frozenset[str]
-
-
-def _by_segments(annotations: Sequence[Annotation]) -> tuple[Mapping[Key, tuple[str, Preference]], set[Key]]:
+def _by_segments(
+    annotations: Sequence[Annotation],
+) -> tuple[Mapping[Sides, tuple[str, Preference]], set[Sides]]:
     """For each comparison: the segment listed first and the preference; and those contradicted."""
-    found: dict[Key, tuple[str, Preference]] = {}
-    contradicted: set[Key] = set()
+    found: dict[Sides, tuple[str, Preference]] = {}
+    contradicted: set[Sides] = set()
     for annotation in annotations:
-        first, second = annotation.comparison.first.id, annotation.comparison.second.id
-        key = frozenset((first, second))
+        key, first = annotation.comparison.sides, annotation.comparison.first.id
         preference = annotation.preference
         if key in found:
             aligned = preference if found[key][0] == first else EXCHANGED[preference]

@@ -16,6 +16,10 @@ EXCHANGED: dict[Preference, Preference] = {"first": "second", "second": "first",
 """The same preference with the two segments exchanged."""
 
 
+Sides = frozenset[tuple[str, tuple[tuple[str, int], ...]]]
+"""Segments of a comparison without their order."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two segments for a rater to compare; their order has no meaning."""
@@ -27,6 +31,12 @@ class Comparison:
     def id(self) -> str:
         """Ids of the two segments, which identify the comparison across raters."""
         return f"{self.first.id}|{self.second.id}"
+
+    @property
+    def sides(self) -> Sides:
+        """Id and content of both segments, whichever is listed first: what raters' answers are matched
+        by."""
+        return frozenset((side.id, side.content) for side in (self.first, self.second))
 
 
 @dataclass(frozen=True)

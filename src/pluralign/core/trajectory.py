@@ -152,6 +152,11 @@ class Segment:
         """``trajectory:start:stop``."""
         return f"{self.trajectory_id}:{self.start}:{self.stop}"
 
+    @property
+    def content(self) -> tuple[tuple[str, int], ...]:
+        """Key of the decision and option taken, of each step: segments of two stories may share an id."""
+        return tuple((step.decision.key, step.action) for step in self.steps)
+
     def text(self, *, row: int | None = None) -> tuple[str, str]:
         """(prompt, completion) of a segment of one step: its decision's prompt and the option taken.
 

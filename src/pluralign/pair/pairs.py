@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pluralign.core import Annotation, Comparison, Examples, InputError, PreferencePair, Segment
+from pluralign.core import Annotation, Comparison, Examples, InputError, PreferencePair
 from pluralign.core.checks import checked
+from pluralign.core.preference import Sides
 from pluralign.core.records import read_annotations, write_records
 from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_of
 
@@ -169,11 +170,11 @@ def pairs_summary(pairs: Sequence[PreferencePair]) -> dict[str, Any]:
 
 
 def _collect_votes(annotations: Sequence[Annotation], counts: Counter[str]) -> list[_Votes]:
-    found: dict[frozenset[_Named], _Votes] = {}
+    found: dict[Sides, _Votes] = {}
     exchanged = {"first": "second", "second": "first", "tie": "tie"}
     for annotation in annotations:
         comparison = annotation.comparison
-        key = frozenset(map(_named, (comparison.first, comparison.second)))
+        key = comparison.sides
         if key in found:
             counts["duplicates"] += 1
         votes = found.setdefault(key, _Votes(comparison, {}))
@@ -187,7 +188,7 @@ def _pair(
     votes: _Votes, objective: str, ties: Ties, shares: Sequence[float], seed: int, counts: Counter[str]
 ) -> PreferencePair | None:
     first, second = votes.comparison.first, votes.comparison.second
-    if _content(first) == _content(second):
+    if first.content == second.content:
         counts["identical"] += 1
         return None
     share, differ = votes.share_for_first()
@@ -210,15 +211,3 @@ def _pair(
         weight=max(share, 1 - share),
         split=splits.pop(),
     )
-
-
-_Content = tuple[tuple[str, int], ...]
-_Named = tuple[str, _Content]
-
-
-def _content(segment: Segment) -> _Content:
-    return tuple((step.decision.key, step.action) for step in segment.steps)
-
-
-def _named(segment: Segment) -> _Named:
-    return segment.id, _content(segment)
