@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from collect_fakes import SCORE, TowerGame
 
+from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.collector import collect
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.number_chooser import NumberChooser
 from pluralign.collect.roll_out import play
+from pluralign.core import InputError
 from pluralign.games.choicescript.load import list_stories, load_story
 from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.harms import BUILTIN_OBJECTIVES
@@ -14,6 +17,7 @@ from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.language_model import LanguageModel
 from pluralign.options.drrn import DRRNConfig, DRRNPolicy
 from pluralign.options.features import FeatureStore
+from pluralign.options.language_policy import LanguageModelPolicy
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,18 @@ def test_a_language_model_plays_whatever_the_batch(backbone):
     # Random weights rarely write a number: most questions end in the marked fall-back.
     asked = [s for t in alone for s in t.steps if len(s.decision.options) > 1]
     assert any(s.info.get("random") and len(s.info["malformed"]) == 2 for s in asked)
+
+
+def test_episodes_at_another_temperature_are_not_added_to_a_file(backbone, tmp_path):
+    def collected(temperature, episodes):
+        policy = LanguageModelPolicy(LanguageModel(backbone), temperature=temperature)
+        settings = {"seed": 0, "objectives": [SCORE], "max_steps": 3, "progress": False}
+        return collect(TowerGame, PolicyChooser(policy), tmp_path / "t.jsonl", episodes=episodes, **settings)
+
+    assert collected(1.0, 1).new_episodes == 1
+    with pytest.raises(InputError, match=r"'settings': was started with .*, not .*temperature"):
+        collected(0.1, 2)
+    assert collected(1.0, 2).new_episodes == 1
 
 
 def test_drrn_reads_a_trunks_features(backbone, tmp_path):

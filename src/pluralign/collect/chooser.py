@@ -85,7 +85,8 @@ class PolicyChooser:
     Args:
         policy: Policy that plays.
         greedy: Whether to take the most likely option (the first of equals) instead of sampling.
-        more: Settings of the policy that its name does not tell, as JSON values.
+        more: Settings of the policy that neither its name nor its own ``settings``, if it has any, tell, as
+            JSON values.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class PolicyChooser:
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Chooser.settings`."""
-        return {"greedy": self._greedy, **self._more}
+        return {"greedy": self._greedy, **getattr(self._policy, "settings", {}), **self._more}
 
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
         """See `Chooser.choose`; `info` contains the behaviour policy's log-probability of the option."""

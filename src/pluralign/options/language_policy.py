@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -51,6 +51,12 @@ class LanguageModelPolicy:
     def name(self) -> str:
         """The model's name."""
         return self._language_model.name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of the choice other than the defaults, as JSON values, for headers of episodes' files."""
+        normalised = {} if self._length_normalised else {"length_normalised": False}
+        return normalised if self._temperature == 1 else {**normalised, "temperature": self._temperature}
 
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
         """See `core.Policy.log_probs`."""
