@@ -126,6 +126,25 @@ def test_recorded_rewards_serve_objectives_without_coefficients():
         oracle(comparison, Objective("other", "Other."), {"a": a, "b": b})
 
 
+def test_a_last_step_whose_reward_is_not_known_is_not_taken_for_one_of_zero():
+    harmless = Objective("harm_avoidance", "It harms nobody.", {"violations.x": -1.0})
+
+    def episode(name, action, known, **counts):
+        steps = (Step(Decision("d", ("a",)), 0), Step(Decision("e", ("a", "b")), action, counts=counts))
+        return Trajectory(name, "s", "p", 0, steps, terminated=True, info={"last_step": known})
+
+    played = [
+        episode("t0", 0, "whole", **{"points": 1.0, "violations.x": 3.0}),
+        episode("t1", 1, "points", points=2.0),
+    ]
+    (last,) = make_comparisons(played, count=1, seed=0)
+    assert {last.first.start, last.second.start} == {1}
+    assert Oracle(played).rate([last], harmless) == [None]
+    (rating,) = Oracle(played).rate([last], SCORE)
+    assert rating is not None
+    assert sorted(rating.info["returns"]) == [1.0, 2.0]
+
+
 def test_trajectories_must_be_those_compared():
     by_id, [comparison] = many(1.0, 2.0, 1)
     with pytest.raises(InputError, match="'a0' is not among those given"):

@@ -14,7 +14,7 @@ from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, InputError, Objective, Segment, Trajectory
 from pluralign.core.option_segments import is_option
 from pluralign.core.preference import Preference
-from pluralign.core.returns import TIE, step_reward
+from pluralign.core.returns import TIE, last_reward_known, step_reward
 from pluralign.core.splits import seed_for
 
 
@@ -91,7 +91,8 @@ def _rating(
 
 class Oracle:
     """`oracle` as a `Rater`. For comparisons of options, it compares the mean rewards of the steps that took
-    them; it gives no answer if only one of the options was taken.
+    them; it gives no answer if only one of the options was taken. Nor does it if a segment is a last step of
+    an imported episode whose reward is not known (`last_reward_known`).
 
     Args:
         trajectories: Trajectories that the comparisons are made from.
@@ -131,12 +132,21 @@ class Oracle:
     def _rate(self, comparison: Comparison, objective: Objective) -> Rating | None:
         segments = (comparison.first, comparison.second)
         if not all(map(is_option, segments)):
+            if any(self._is_unknown(segment, objective) for segment in segments):
+                return None
             return oracle(comparison, objective, self._trajectories, noise=self._noise, seed=self._seed)
         steps = [self._taken.get((s.steps[0].decision.key, s.steps[0].action)) for s in segments]
         rewards = [step_reward(step, objective) for step in steps if step is not None]
         if len(rewards) < len(steps):
             return None
         return _rating(comparison, objective, rewards, self._noise, self._seed)
+
+    def _is_unknown(self, segment: Segment, objective: Objective) -> bool:
+        """Whether nothing is known of what a segment led to."""
+        trajectory = self._trajectories.get(segment.trajectory_id)
+        if trajectory is None or segment.start < len(trajectory.steps) - 1:
+            return False
+        return not last_reward_known(trajectory, objective)
 
 
 def _return(segment: Segment, objective: Objective, trajectories: Mapping[str, Trajectory]) -> float:
