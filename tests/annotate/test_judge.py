@@ -5,6 +5,7 @@ import pytest
 from collect_fakes import CannedWriter, failed, said, serving
 
 from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders, parse_letter
+from pluralign.annotate.listwise import ListwiseJudge
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.lm.endpoint import Endpoint
@@ -41,6 +42,17 @@ class KindScorer:
             odds = self.liking * (("Help" in first) - ("Help" in second)) + self.position
             rows.append([odds, 0.0])
         return np.array(rows)
+
+
+def test_log_probabilities_that_are_not_numbers_are_no_preference():
+    with pytest.raises(InputError, match="the log-probabilities of kind are not numbers"):
+        Judge(KindScorer(liking=float("nan"))).rate([comparison()], KIND)
+    c = comparison()
+    options = Comparison(c.first, Segment(c.first.trajectory_id, 1, c.second.steps))
+    scorer = KindScorer()
+    scorer.answer_log_probs = lambda chats, answers: np.full((len(chats), len(answers)), np.nan)
+    with pytest.raises(InputError, match="are not numbers"):
+        ListwiseJudge(scorer).rate([options], KIND)
 
 
 def test_prompt_shows_the_shared_situation_once():

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pluralign.annotate.prompt import JudgePrompt
 from pluralign.annotate.rater import Rating
-from pluralign.core import Comparison, Objective
+from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.preference import Preference
 from pluralign.core.splits import seed_for
 from pluralign.lm.replies import Chat, Question, Replies, Writer
@@ -31,6 +31,20 @@ class Scorer(Protocol):
     def answer_log_probs(self, chats: Sequence[Chat], answers: Sequence[str]) -> npt.NDArray[np.float64]:
         """Log-probabilities in nats, shape (chats, answers)."""
         ...
+
+
+def letter_log_probs(
+    scorer: Scorer, chats: Sequence[Chat], letters: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """Log-probabilities of letters as answers, shape (chats, letters).
+
+    Raises:
+        InputError: One is NaN, which a comparison would take for a preference.
+    """
+    scores = scorer.answer_log_probs(chats, letters)
+    if np.isnan(scores).any():
+        raise InputError(f"the log-probabilities of {scorer.name} are not numbers; float32 may help")
+    return scores
 
 
 Decide = Callable[[Sequence[float]], Preference]
@@ -98,11 +112,15 @@ class Judge:
         }
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """See `Rater.rate`; ``info`` contains both ``answers`` and both ``log_odds`` of the first segment."""
+        """See `Rater.rate`; ``info`` contains both ``answers`` and both ``log_odds`` of the first segment.
+
+        Raises:
+            InputError: The model's log-probabilities are not numbers.
+        """
         prompts = _both_orders(self._prompt, comparisons, objective)
         new = list(dict.fromkeys(text for pair in prompts for text in pair if text not in self._known))
         if new:
-            scores = self._scorer.answer_log_probs(new, LETTERS)
+            scores = letter_log_probs(self._scorer, new, LETTERS)
             self._known.update(zip(new, (scores[:, 0] - scores[:, 1]).tolist(), strict=True))
         ratings: list[Rating | None] = []
         for listed, exchanged in prompts:

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from pluralign.annotate.judge import Scorer
+from pluralign.annotate.judge import Scorer, letter_log_probs
 from pluralign.annotate.prompt import ListPrompt
 from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment
@@ -65,7 +65,8 @@ class ListwiseJudge:
         """See `Rater.rate`; ``info`` contains the ``scores`` of both options.
 
         Raises:
-            InputError: The segments of a comparison are not options of one decision, or it has more than 26.
+            InputError: The segments of a comparison are not options of one decision, or it has more than 26;
+                or the model's log-probabilities are not numbers.
         """
         return [_compared(c, self._scores(decision_of(c), objective)) for c in comparisons]
 
@@ -73,7 +74,7 @@ class ListwiseJudge:
         texts = tuple(_questions(self._prompt, decision, objective))
         if texts not in self._known:
             count = len(decision.options)
-            rows = self._scorer.answer_log_probs(texts, tuple(ascii_uppercase[:count]))
+            rows = letter_log_probs(self._scorer, texts, tuple(ascii_uppercase[:count]))
             square = latin_square(count)
             self._known[texts] = [
                 math.fsum(float(row[order.index(option)]) for order, row in zip(square, rows, strict=True))

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pluralign.annotate.judge import LETTERS, Scorer
+from pluralign.annotate.judge import LETTERS, Scorer, letter_log_probs
 from pluralign.annotate.prompt import shorten
 from pluralign.core import InputError, Objective
 from pluralign.core.arrays import FloatArray
@@ -129,7 +129,7 @@ class OrderingCritic:
             for pair in pairs
             for one, other in (pair, pair[::-1])
         ]  # fmt: skip
-        scores = self._scorer.answer_log_probs(chats, LETTERS)
+        scores = letter_log_probs(self._scorer, chats, LETTERS)
         odds = (scores[:, 0] - scores[:, 1]).reshape(-1, 2)
         further = np.zeros((len(passages), len(passages)))
         for (one, other), (listed, exchanged) in zip(pairs, odds, strict=True):
