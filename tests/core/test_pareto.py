@@ -85,6 +85,23 @@ def test_mixed_hypervolume_by_hand() -> None:
     assert mixed_hypervolume([[1.0, 2.0, 3.0]], [0.0, 0.0, 0.0]) == pytest.approx(6.0)
 
 
+def test_mixtures_of_points_on_or_below_the_reference_point_count() -> None:
+    # The triangle under the line from (0, 10) to (10, 0), although its ends are not above (0, 0).
+    ends = [[0.0, 10.0], [10.0, 0.0]]
+    assert mixed_hypervolume(ends, [0.0, 0.0]) == pytest.approx(50.0)
+    assert mixed_hypervolume([*ends, [5.0, 5.0]], [0.0, 0.0]) == pytest.approx(50.0)
+    # What is left of the same triangle above (1, 2) has sides of 7.
+    assert mixed_hypervolume(ends, [1.0, 2.0]) == pytest.approx(24.5)
+    assert mixed_hypervolume(ends, [5.0, 5.0]) == pytest.approx(0.0, abs=1e-9)
+    # A policy that tosses a coin between the ends dominates no more than the exact front's mixtures do.
+    front = [*ends, [3.1, 6.4]]
+    assert hypervolume_ratio([[3.0, 7.0]], ends, [0.0, 0.0], volume=mixed_hypervolume) < 1.0
+    assert hypervolume_ratio(front, front, [1.0, 1.0], volume=mixed_hypervolume) == pytest.approx(1.0)
+    # The corner of a cube: a simplex with sides of 6, a sixth of whose cube it is.
+    assert mixed_hypervolume(6.0 * np.eye(3), [0.0, 0.0, 0.0]) == pytest.approx(36.0)
+    assert mixed_hypervolume(6.0 * np.eye(3), [1.0, 0.0, 0.0]) == pytest.approx(125 / 6)
+
+
 @given(whole_points, st.integers(0, 2**16))
 def test_mixtures_cover_what_points_do_and_no_more_than_mixing_adds(points: np.ndarray, seed: int) -> None:
     corner = np.full(points.shape[1], -4.0)

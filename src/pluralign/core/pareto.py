@@ -20,6 +20,9 @@ from pluralign.core.weights import SteeringWeights
 MAXIMISE = True
 """Objectives are maximised; moocore's own default is to minimise."""
 
+# Height of a volume, as a share of the points' range, that rounding and solvers may leave of none.
+_FLAT = 1e-9
+
 
 def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Mask of the points that no other point dominates, shape (points,).
@@ -99,10 +102,8 @@ def reference_point(worst: npt.ArrayLike) -> FloatArray:
     """The default reference point: the worst attainable return of each objective, shape (objectives,).
 
     It is a property of the game (`exact_front(...).worst`), so hypervolumes of two policies are comparable.
-    Its
-    drawback: a point with the worst attainable return in some objective adds no volume, so the ends of a
-        front may
-    count little. A reference point below the worst gives the ends weight; report it if you use one.
+    Its drawback: a point with the worst attainable return in some objective adds no volume, so the ends of a
+    front may count little. A reference point below the worst gives the ends weight; report it if you use one.
     """
     return np.array(worst, dtype=np.float64, copy=True)
 
@@ -152,16 +153,39 @@ def mixed_hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """
     array = checked_points(points)
     corner = np.asarray(reference, dtype=np.float64)
-    # `hypervolume` checks the shapes; without dominated volume there is nothing to mix.
-    if hypervolume(array, corner) == 0.0:
-        return 0.0
-    inside = array[(array > corner).all(1)]
+    # It checks the shapes.
+    alone = hypervolume(array, corner)
     if array.shape[1] == 1:
-        return hypervolume(inside, corner)
-    from_corner = itertools.product([0.0, 1.0], repeat=array.shape[1])
-    shadows = np.concatenate([corner + np.array(kept) * (inside - corner) for kept in from_corner])
-    hull: Any = importlib.import_module("scipy.spatial").ConvexHull
-    return float(hull(shadows).volume)
+        return alone
+    # Points at or below the reference point in one objective count too: their mixtures may be above it.
+    low = np.minimum(array.min(axis=0), corner)
+    height = _height_above(array, corner)
+    if height <= _FLAT * float((array.max(axis=0) - low).max()):
+        return alone
+    from_low = itertools.product([0.0, 1.0], repeat=array.shape[1])
+    shadows = np.concatenate([low + np.array(kept) * (array - low) for kept in from_low])
+    spatial: Any = importlib.import_module("scipy.spatial")
+    hull = spatial.ConvexHull(shadows)
+    if (low == corner).all():
+        return float(hull.volume)
+    above = np.column_stack([-np.eye(len(corner)), corner])
+    inside = corner + height / 2
+    part = spatial.HalfspaceIntersection(np.concatenate([hull.equations, above]), inside)
+    return float(spatial.ConvexHull(part.intersections).volume)
+
+
+def _height_above(points: FloatArray, corner: FloatArray) -> float:
+    """The most by which some mixture of points exceeds the reference point in every objective."""
+    count, objectives = points.shape
+    found = importlib.import_module("scipy.optimize").linprog(
+        np.append(np.zeros(count), -1.0),
+        A_ub=np.column_stack([-points.T, np.ones(objectives)]),
+        b_ub=-corner,
+        A_eq=np.append(np.ones(count), 0.0)[None],
+        b_eq=[1.0],
+        bounds=[(0, 1)] * count + [(None, None)],
+    )
+    return float(found.x[-1])
 
 
 Volume = Callable[[npt.ArrayLike, npt.ArrayLike], float]
