@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import pluralign as pl
+from pluralign.annotate.annotator import ComparisonSettings
 from pluralign.collect.drrn_training import train_drrn
+from pluralign.elicit.many import infer_many
 from pluralign.learn.options.avril import fit_avril
 from pluralign.learn.texts.adversarial.loop import fit_adversarial
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig
@@ -99,6 +101,22 @@ def test_loading():
                 load(data)
     with pytest.raises(pl.InputError, match="field 'shares'"):
         pl.load_pairs(ROWS, shares=None)
+
+
+def test_names_of_a_fixed_set():
+    columns = {"values": ["a=a{}", "b=b{}"], "chosen": "c"}
+    rows = [{"a1": 1, "a2": 2, "b1": 3, "b2": "", "c": 1}]
+    make_game = pl.open_story("salt_ledger").make_game
+    episodes = list(pl.roll_out(make_game, pl.UniformPolicy(), episodes=2, seed=0, objectives=[]))
+    for name, value, call in (
+        ("split", "valid", lambda: pl.load_pairs(ROWS, "o", "valid")),
+        ("missing", "error", lambda: pl.load_choices(rows, missing="error", **columns)),
+        ("anchor", "every", lambda: pl.make_comparisons(episodes, count=1, seed=0, anchor="every")),
+        ("of", "option", lambda: ComparisonSettings(of="option")),
+        ("prior", "others", lambda: infer_many([], prior="others")),
+    ):
+        with pytest.raises(pl.InputError, match=f"field '{name}'.*found '{value}'"):
+            call()
 
 
 def test_steering(mix):

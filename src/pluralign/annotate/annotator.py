@@ -12,7 +12,7 @@ from pluralign.annotate.comparisons import Anchor, Group, make_comparisons
 from pluralign.annotate.options import compare_options
 from pluralign.annotate.rater import Rater
 from pluralign.core import Annotation, Comparison, InputError, Objective, Trajectory
-from pluralign.core.checks import checked
+from pluralign.core.checks import checked, require
 from pluralign.core.digests import digest
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import (
@@ -53,6 +53,9 @@ class ComparisonSettings:
     within_splits: bool = True
     split_seed: int = 0
     shares: tuple[float, float, float] = SHARES
+
+    def __post_init__(self) -> None:
+        require(self, {})
 
     def draw(self, trajectories: Sequence[Trajectory]) -> list[Comparison]:
         """Draw the comparisons.

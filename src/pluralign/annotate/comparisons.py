@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from pluralign.core import Comparison, InputError, Segment, Trajectory
+from pluralign.core.checks import checked
 
 Anchor = Literal["same_decision", "any"]
 Group = Callable[[str], str]
@@ -17,6 +18,7 @@ TRIES = 32
 """Number of failed draws in a row before the remaining pairs are enumerated."""
 
 
+@checked
 def make_comparisons(
     trajectories: Sequence[Trajectory],
     *,

@@ -101,8 +101,8 @@ def require_seed(seed: int) -> None:
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check the types of a function's arguments at each call, so that a wrong one is reported by its name.
 
-    Only what is plain is checked: numbers, texts, paths, classes, and whether something is a mapping or a
-    sequence. Elements and iterables are not.
+    Only what is plain is checked: numbers, texts, names of a fixed set, paths, classes, and whether something
+    is a mapping or a sequence. Elements and iterables are not.
     """
     signature = inspect.signature(function)
 
@@ -143,7 +143,7 @@ def _is(value: Any, hint: Any) -> bool:
 def _is_one(value: Any, hint: Any) -> bool:
     origin = typing.get_origin(hint) or hint
     if origin is Literal:
-        return any(isinstance(value, type(one)) for one in typing.get_args(hint))
+        return any(isinstance(value, type(one)) and value == one for one in typing.get_args(hint))
     if origin is Callable:
         return callable(value)
     if origin is Iterable:

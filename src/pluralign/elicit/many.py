@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pluralign.core.checks import checked
 from pluralign.core.choice import Choice
 from pluralign.core.files import replace_when_whole
 from pluralign.core.progress import ProgressBar
@@ -70,6 +71,7 @@ class ManyWeights:
                 writer.writerow([person, one.answers, *(f"{x:.5g}" for x in (*cells, *last))])
 
 
+@checked
 def infer_many(
     choices: Sequence[Choice],
     *,
