@@ -3,6 +3,7 @@
 import pytest
 from json_lines import write
 
+from pluralign.data.columns import FieldError
 from pluralign.data.load import load_pairs
 from pluralign.data.rows import read_pair
 from pluralign.data.text_pairs import TextPair, to_trl_rows
@@ -40,6 +41,15 @@ def test_conversations(tmp_path, row):
     assert read_pair(row) == DIALOGUE
     [found] = trl(write(tmp_path / "d.jsonl", [row]))
     assert found == {"prompt": DIALOGUE.prompt, "chosen": " Good.", "rejected": " Bad."}
+
+
+def test_a_text_prompt_beside_the_assistants_messages_alone_is_their_prompt():
+    row = {"prompt": "Hi,", "chosen": [assistant(" Jo.")], "rejected": [assistant(" Al.")]}
+    assert read_pair(row) == TextPair("Hi,", " Jo.", " Al.")
+    system = [{"role": "system", "content": "Be brief."}]
+    for more in ({"system": "Be brief."}, {"chosen": [*system, assistant(" Jo.")]}):
+        with pytest.raises(FieldError, match="is a text, which has no system message"):
+            read_pair(row | more)
 
 
 def test_conversations_of_several_turns_and_a_system_message():

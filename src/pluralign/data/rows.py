@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
-from pluralign.core.messages import Render, as_template, beginning, dialogue, extended
+from pluralign.core.messages import (
+    Messages,
+    Render,
+    Template,
+    arguments_of,
+    as_template,
+    beginning,
+    dialogue,
+    extended,
+)
 from pluralign.data.columns import Content, FieldError, read_content, require_text
 from pluralign.data.rendering import as_texts, last_answers, placed, quoted, split_messages
 from pluralign.data.source import Row
@@ -180,6 +189,7 @@ def read_pair(row: Row, render: Render = dialogue, *, two_prompts: bool = False)
 
     - ``prompt`` a text: ``chosen`` and ``rejected`` are its continuations.
     - ``prompt`` a list of messages: so are ``chosen`` and ``rejected``, and follow it.
+    - ``prompt`` a text next to one message of the assistant each: their contents are its continuations.
     - no ``prompt``, lists of messages: what both begin with is the prompt. (Also where the prompt is
       given as a text next to whole conversations.)
     - no ``prompt``, HH-RLHF dialogues: the prompt runs to the last ``\n\nAssistant:``.
@@ -221,7 +231,10 @@ def read_pair(row: Row, render: Render = dialogue, *, two_prompts: bool = False)
             assert prompt is not None, "it is a list"
             assert not isinstance(prompt, str), "it is a list"
             chosen, rejected, shared = extended(prompt, chosen), extended(prompt, rejected), len(prompt)
-        found = split_messages(chosen, rejected, shared, template)
+        if isinstance(prompt, str) and prompt and not _asks(chosen):
+            found = _answers(prompt, chosen, rejected, template)
+        else:
+            found = split_messages(chosen, rejected, shared, template)
         if found is None and two_prompts:
             found = last_answers(chosen, rejected, template)
     if found is None:
@@ -231,6 +244,23 @@ def read_pair(row: Row, render: Render = dialogue, *, two_prompts: bool = False)
     if not found.chosen.strip() or not found.rejected.strip():
         return "empty"
     return replace(found, margin=_margin(row))
+
+
+def _asks(messages: Messages) -> bool:
+    """Whether a conversation has more than a system message before the assistant's first one."""
+    return next((m["role"] for m in messages if m["role"] not in ("system", "developer")), "") != "assistant"
+
+
+def _answers(prompt: str, chosen: Messages, rejected: Messages, template: Template) -> TextPair:
+    """A text prompt with the assistant's messages as its completions."""
+    for name, messages in (("chosen", chosen), ("rejected", rejected)):
+        if messages[0]["role"] != "assistant" or arguments_of(messages):
+            raise FieldError("prompt", f"is a text, which has no system message and no tools; {name} has one")
+    (given, first), (_, second) = (
+        as_texts(prompt, messages, template, name)
+        for name, messages in (("chosen", chosen), ("rejected", rejected))
+    )
+    return TextPair(given, first, second)
 
 
 def _margin(row: Row) -> float:
