@@ -77,6 +77,8 @@ def test_a_reward_that_is_no_number_is_told(tmp_path):
     data = write(tmp_path / "d.jsonl", rows)
     with pytest.raises(InputError, match=r"d\.jsonl:2, field 'reward'"):
         load_scored(data)
+    with pytest.raises(InputError, match="row 1, field 'reward': expected a finite number"):
+        load_scored([{"prompt": "a", "completion": "b", "reward": 10**400}])
 
 
 # A reward that is not reached: what is refused is refused before anything is scored.

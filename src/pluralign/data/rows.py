@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
+from pluralign.core.jsonl import is_finite
 from pluralign.core.messages import (
     Messages,
     Render,
@@ -179,7 +179,7 @@ def read_reward(row: Row) -> float:
         form, field = form_of(row), "rewards"
         scored = row["rewards"].get("chosen" if form == "preference" else form)
         given = cast("Row", scored).get("reward") if isinstance(scored, Mapping) else None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if not is_finite(given):
         raise FieldError(field, f"expected a finite number (pluralign score adds one), found {given!r:.60}")
     return float(given)
 
@@ -267,6 +267,6 @@ def _margin(row: Row) -> float:
     value = row.get("margin")
     if value is None:
         return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         raise FieldError("margin", f"expected a number, found {value!r:.60}")
     return float(value)
