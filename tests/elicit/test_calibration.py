@@ -1,5 +1,7 @@
 """The calibrated dial, on policies that are tilted by their objectives with different strengths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,18 @@ def test_dials_are_weights_divided_by_strengths(random, strengths):
     assert apart < 0.05
     with pytest.raises(pl.InputError, match="unknown objective"):
         found.dial(pl.SteeringWeights(other=1.0))
+
+
+def test_about_the_same_is_no_option_of_a_mixture(random):
+    pool = questions(random, 30, 3, options=2)
+    policies = {name: Tilted(pool, name, own) for name, own in zip("abc", (2.0, 6.0, 3.0), strict=True)}
+    mixture = pl.SteeredPolicy(policies, pl.SteeringWeights.uniform("abc"))
+    found, offered = (
+        calibrate([replace(one, may_tie=ties) for one in pool], mixture.with_weights, steps=3)
+        for ties in (False, True)
+    )
+    np.testing.assert_array_equal(offered.implied, found.implied)
+    assert offered.dial(pl.SteeringWeights.uniform("abc")) == found.dial(pl.SteeringWeights.uniform("abc"))
 
 
 def test_options_of_a_story_are_worth_what_they_leave_attainable():

@@ -1,5 +1,7 @@
 """Priors from other people, and utilities other than weighted sums."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,13 @@ def test_the_utility_that_answers_come_from_is_found(kind, random):
     found = compare_utilities(choices)
     assert found.better == kind, found
     assert found.fits[0].lead >= 0
+
+
+def test_that_about_the_same_was_offered_changes_no_comparison_of_utilities(random):
+    pool = questions(random, 12, 2, options=2)
+    choices = [answer(random, one, np.array([3.0, 1.0])) for one in pool]
+    offered = [replace(one, question=replace(one.question, may_tie=True)) for one in choices]
+    assert compare_utilities(offered) == compare_utilities(choices)
 
 
 def test_comparisons_need_answers():

@@ -14,7 +14,13 @@ from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.core.choice import Choice, Question
 from pluralign.core.progress import ProgressBar
-from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, value_scales
+from pluralign.elicit.choice_data import (
+    ChoiceData,
+    choice_data,
+    objectives_of,
+    value_scales,
+    without_ties,
+)
 from pluralign.losses.choice import choice_derivatives
 
 # Steps of the grid on which the best dial is looked for, by number of objectives.
@@ -108,7 +114,7 @@ def calibrate(
         for weights in grid:
             log_probs = steered(weights).log_probs(decisions)
             choices = [
-                Choice(question, place, weight=float(probability))
+                Choice(without_ties(question), place, weight=float(probability))
                 for question, own in zip(pool, log_probs, strict=True)
                 for place, probability in enumerate(_probabilities(own, question))
                 if probability > 1e-12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,11 @@ def objectives_of(questions: Sequence[Question]) -> tuple[str, ...]:
                 field="values",
             )
     return first
+
+
+def without_ties(question: Question) -> Question:
+    """The question without "about the same" as an answer: the choice between its options alone."""
+    return replace(question, may_tie=False)
 
 
 def value_scales(questions: Sequence[Question]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import permutations
 from typing import Any
@@ -16,7 +16,14 @@ from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked, require_seed
 from pluralign.core.choice import Choice
-from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, per_choice, value_scales
+from pluralign.elicit.choice_data import (
+    ChoiceData,
+    choice_data,
+    objectives_of,
+    per_choice,
+    value_scales,
+    without_ties,
+)
 from pluralign.elicit.posterior import LAPSE
 from pluralign.elicit.prior import DECISIVENESS
 from pluralign.losses.choice import choice_derivatives, choice_log_likelihood
@@ -91,7 +98,8 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
     - threshold: a weighted sum, and a loss if one objective is below a level.
 
     Values are brought to [0, 1] over all options first. Parameters are fitted by maximum a posteriori with
-    the same choice model as `infer_weights`. Answers "about the same" are left out.
+    the same choice model as `infer_weights`. Answers "about the same" are left out, and so is that they were
+    offered: an option is taken or the other one.
 
     Args:
         choices: Choices of one person, at least 10.
@@ -102,12 +110,12 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
         InputError: There are fewer than 10 choices, or their objectives differ.
     """
     require_seed(seed)
-    known = [choice for choice in choices if choice.ranking]
+    known = [replace(choice, question=without_ties(choice.question)) for choice in choices if choice.ranking]
     if len(known) < LEAST_CHOICES:
         raise InputError(f"needs at least {LEAST_CHOICES} choices, found {len(known)}", field="choices")
     names = objectives_of([choice.question for choice in known])
     data = choice_data(known, names, value_scales([choice.question for choice in known]))
-    values = data.values[..., : len(names)]
+    values = data.values
     low, high = values[data.offered].min(axis=0), values[data.offered].max(axis=0)
     unit = ((values - low) / np.where(high > low, high - low, 1.0)).clip(_SMALLEST, 1.0)
     fold = np.random.default_rng(seed).permutation(len(known)) % _FOLDS
