@@ -8,6 +8,7 @@ import pytest
 import pluralign as pl
 from pluralign.elicit.people import learn_prior
 from pluralign.elicit.utilities import compare_utilities
+from pluralign.workflows.weights import report_weights
 
 from .planted import answer, question, questions, units
 
@@ -62,3 +63,10 @@ def test_that_about_the_same_was_offered_changes_no_comparison_of_utilities(rand
 def test_comparisons_need_answers():
     with pytest.raises(pl.InputError, match="at least 10"):
         compare_utilities([pl.Choice(question((1, 0), (0, 1)), 0)] * 3)
+
+
+def test_a_report_compares_utilities_with_the_lapses_of_its_posterior(random):
+    pool = questions(random, 12, 2, options=2)
+    choices = [answer(random, one, np.array([3.0, 1.0])) for one in pool]
+    report = report_weights(pl.infer_weights(choices, lapse=0.4), choices)
+    assert report.utilities == compare_utilities(choices, lapse=0.4) != compare_utilities(choices)

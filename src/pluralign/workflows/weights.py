@@ -123,7 +123,11 @@ def report_weights(
     """
     ranked = sum(bool(choice.ranking) for choice in choices)
     clash = explained_by_weights(choices, scales=posterior.scales) if contradictions and choices else None
-    other = compare_utilities(choices) if contradictions and ranked >= LEAST_CHOICES else None
+    other = (
+        compare_utilities(choices, lapse=posterior.lapse)
+        if contradictions and ranked >= LEAST_CHOICES
+        else None
+    )
     return WeightReport(posterior, choices, clash, other)
 
 
