@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import pluralign as pl
+from pluralign.elicit.interview import Interview
 from pluralign.elicit.questions import expected_information, expected_regret
 from pluralign.losses.choice import choice_log_probs
 
@@ -79,6 +80,17 @@ def test_answers_make_questions_worth_less(random):
     assert seen[0].worth_asking
     known = pl.infer_weights(choices * 40, scales=units(2))
     assert not pl.next_question(known, pool).worth_asking
+
+
+def test_an_interview_goes_on_while_a_dear_question_says_enough():
+    cheap = question((0.08, 0), (0, 0.08), cost=1.0)
+    dear = question((2, 0), (0, 2), number=1, cost=40.0)
+    flat = pl.infer_weights([], ["a", "b"])
+    assert pl.next_question(flat, [cheap, dear]).question is cheap
+    held = Interview([cheap, dear], scales=units(2))
+    turn = held.turn([])
+    assert turn.suggestion.question is dear
+    assert held.turn([pl.Choice(dear, 0)]).end == "information"
 
 
 def test_regret_by_hand():

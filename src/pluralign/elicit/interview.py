@@ -105,7 +105,9 @@ class Interview:
         if len(choices) >= self.questions:
             return Turn(posterior, None, "number")
         asked = [*skipped, *(choice.question.decision.key for choice in choices)]
-        suggestion = next_question(posterior, self.pool, asked=asked, seed=self.seed)
+        suggestion = next_question(
+            posterior, self.pool, asked=asked, least_information=self.least_information, seed=self.seed
+        )
         if suggestion is None:
             return Turn(posterior, None, "pool")
         if suggestion.information < self.least_information:

@@ -59,6 +59,7 @@ def next_question(
     *,
     asked: Collection[str] = (),
     dominated: bool = False,
+    least_information: float = 0.0,
     seed: int = 0,
 ) -> Suggestion | None:
     """The question of a pool whose answer is expected to say most about the weights, per cost.
@@ -72,6 +73,8 @@ def next_question(
         pool: Questions with values for the posterior's objectives.
         asked: Keys of decisions (`Decision.key`) that are not asked again.
         dominated: Whether to include questions of which one option is the best by every objective.
+        least_information: Information, in nats, below which a question is suggested only if all others have
+            less, too, however little it costs.
         seed: Random seed, which decides between equal questions.
 
     Returns:
@@ -99,7 +102,8 @@ def next_question(
     if not left:
         return None
     found = expected_information(arrays.values[left], arrays.offered[left], arrays.draws, posterior.lapse)
-    per_cost = found / np.array([pool[index].cost for index in left])
+    enough = found >= least_information
+    per_cost = np.where(enough | ~enough.any(), found / [pool[index].cost for index in left], -np.inf)
     equal = np.flatnonzero(per_cost >= per_cost.max() - 1e-12)
     place = int(np.random.default_rng(seed).choice(equal))
     return Suggestion(pool[left[place]], left[place], float(found[place]), _regret(arrays))
