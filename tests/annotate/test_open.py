@@ -53,6 +53,23 @@ def test_other_names_are_refused(spec):
         open_rater(spec)
 
 
+@pytest.mark.parametrize(
+    ("spec", "field", "given"),
+    [
+        ("judge:openai:some-model", "decide", {"decide": "mean"}),
+        ("rubric:openai:some-model", "decide", {"decide": "mean"}),
+        ("oracle", "decide", {"decide": "mean"}),
+        ("judge:tiny-random", "noise", {"noise": Noise(flip=0.2)}),
+    ],
+)
+def test_what_a_rater_would_not_use_is_refused(spec, field, given, tmp_path):
+    rubric = tmp_path / "rubric.jsonl"
+    rubric.write_text('{"name": "brief", "description": "It is short."}\n')
+    more = {"rubric": rubric} if spec.startswith("rubric") else {}
+    with pytest.raises(InputError, match=f"field '{field}'"):
+        open_rater(spec, trajectories=TRAJECTORIES, **more, **given)
+
+
 class LongerIsBetter:
     """A rater of one's own: four members, no base class, no registration."""
 

@@ -64,11 +64,16 @@ def open_rater(
         rubric: File of criteria (see `load_rubric`); only ``rubric:MODEL`` needs it.
 
     Raises:
-        InputError: The rater is unknown, or something that it needs is missing.
+        InputError: The rater is unknown, something that it needs is missing, or it would not use something
+            that is given.
     """
     kind, _, rest = spec.partition(":")
     if prompt is not None and kind in ("oracle", "human", "reward"):
         raise InputError(f"only judges have a prompt, not {spec}", field="prompt")
+    if decide != "agreement" and kind in ("oracle", "human", "reward"):
+        raise InputError(f"only judges answer in both orders, not {spec}", field="decide")
+    if noise not in (None, Noise()) and kind != "oracle":
+        raise InputError(f"only the oracle has noise, not {spec}", field="noise")
     if tie_sigmas is not None and kind != "reward":
         raise InputError(f"only rewards have an uncertainty, not {spec}", field="tie_sigmas")
     if rubric is not None and kind != "rubric":
@@ -122,9 +127,12 @@ def open_judge(
         dtype: Precision of a local model.
 
     Raises:
-        InputError: The model or the prompt cannot be loaded.
+        InputError: The model or the prompt cannot be loaded, or an endpoint is to decide by log-odds, which
+            it does not give.
     """
     if (remote := endpoint_model(model)) is not None:
+        if decide != "agreement":
+            raise InputError("an endpoint gives no log-odds to take the mean of", field="decide")
         endpoint = endpoint or EndpointSettings()
         # Each comparison is two questions, so a batch fills the requests in flight twice.
         return ReplyJudge(Endpoint(remote, endpoint), prompt=prompt, batch=max(16, endpoint.concurrency))
