@@ -148,3 +148,9 @@ def test_pairs_of_our_own_are_read(tmp_path):
     assert part.counts["pairs"] == len(part) == pairs.counts["pairs_validation"]
     with pytest.raises(InputError, match="pairs of other objectives than 'other'"):
         load_pairs(file, "other")
+
+
+def test_lines_of_a_text_file_end_at_line_breaks_only(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("\ufeffOne\u2028and the same.\r\nTwo\x0cpages.\n".encode())
+    assert [one.text for one in load_prompts(file)] == ["One\u2028and the same.", "Two\x0cpages."]

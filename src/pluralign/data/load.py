@@ -251,7 +251,8 @@ def _prompt_table(data: Data | Iterable[str]) -> Table:
     path = Path(data) if isinstance(data, str | Path) else None
     if path is not None and path.suffix == ".txt":
         try:
-            lines = path.read_text("utf-8").splitlines()
+            # Only line breaks end a line: `str.splitlines` takes other characters of a prompt for some.
+            lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot be read: {error}", path=path) from error
         return Table(path.name, str(path), {"train": [{"prompt": line} for line in lines]}, False)
