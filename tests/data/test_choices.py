@@ -144,3 +144,9 @@ def test_wrong_rows_are_refused(change, message):
     row = {**choice_row(pl.Choice(question(), 1)), **change}
     with pytest.raises(pl.InputError, match=message):
         pl.load_choices([row])
+
+
+def test_an_empty_cell_of_a_data_frame_is_no_persons_name():
+    row = {"t1": 1, "t2": 2, "c1": 3, "c2": 4, "choice": 1, "who": float("nan")}
+    with pytest.raises(pl.InputError, match="row 1, field 'who': is empty; expected the name of a person"):
+        pl.load_choices([row], values=["t=t{}", "c=c{}"], chosen="choice", person="who")

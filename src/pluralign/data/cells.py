@@ -29,7 +29,8 @@ def person_of(table: Table, number: int, row: Row, column: str) -> str:
         return ""
     found: list[str] = []
     for one in [column] if column in row else column.split(","):
-        found.append(plain(cell_of(table, number, row, one.strip())))
+        cell = cell_of(table, number, row, one.strip())
+        found.append("" if is_empty(cell) else plain(cell))
         if not found[-1]:
             raise table.error("is empty; expected the name of a person", row=number, field=one.strip())
     return ", ".join(found)
