@@ -150,3 +150,9 @@ def test_an_empty_cell_of_a_data_frame_is_no_persons_name():
     row = {"t1": 1, "t2": 2, "c1": 3, "c2": 4, "choice": 1, "who": float("nan")}
     with pytest.raises(pl.InputError, match="row 1, field 'who': is empty; expected the name of a person"):
         pl.load_choices([row], values=["t=t{}", "c=c{}"], chosen="choice", person="who")
+
+
+def test_options_that_were_not_offered_in_columns_with_a_colon():
+    row = {"t:1": 1, "t:2": 2, "t:3": None, "by:1": "bus", "by:2": "car", "by:3": None, "choice": 1}
+    (found,) = pl.load_choices([row], values=["time=-t:{}", "bus=by:{}:bus"], chosen="choice")
+    assert found.question.values == ({"time": -1.0, "bus": 1.0}, {"time": -2.0, "bus": 0.0})

@@ -47,15 +47,22 @@ class ValueColumn:
             Absent: The cell is empty.
             InputError: There is no such column, or the cell holds no number.
         """
-        column, _, category = self.column.rpartition(":")
-        if self.column in row or column not in row:
-            column, category = self.column, ""
+        column, category = self.place(row)
         cell = cell_of(table, number, row, column)
         if is_empty(cell):
             raise Absent(number, column)
         if category:
             return self.sign * float(plain(cell) == category)
         return self.sign * number_of(table, number, cell, column)
+
+    def place(self, row: Row) -> tuple[str, str]:
+        """Name of the column in a row, and the category that counts as 1; empty for numbers."""
+        column, _, category = self.column.rpartition(":")
+        return (self.column, "") if self.column in row or column not in row else (column, category)
+
+    def of(self, label: str) -> ValueColumn:
+        """The column of one option: {} replaced by its place."""
+        return replace(self, column=self.column.replace("{}", label))
 
 
 class Absent(Exception):
@@ -112,10 +119,9 @@ def _wide_rows(
         offered = [label for label in labels if not _all_empty(row, patterns.values(), label)]
         try:
             values = tuple(
-                {name: replace(one, column=one.column.replace("{}", label)).read(table, number, row)
-                 for name, one in patterns.items()}
+                {name: one.of(label).read(table, number, row) for name, one in patterns.items()}
                 for label in offered
-            )  # fmt: skip
+            )
         except Absent as absent:
             yield absent
             continue
@@ -133,8 +139,7 @@ def _wide_rows(
 
 
 def _all_empty(row: Row, patterns: Iterable[ValueColumn], label: str) -> bool:
-    columns = [one.column.rpartition(":")[0] or one.column for one in patterns]
-    return all(is_empty(row.get(column.replace("{}", label), "?")) for column in columns)
+    return all(is_empty(row.get(one.of(label).place(row)[0], "?")) for one in patterns)
 
 
 def _labels(table: Table, patterns: Mapping[str, ValueColumn], row: Row) -> list[str]:
