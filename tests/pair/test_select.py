@@ -10,11 +10,12 @@ import torch
 
 import pluralign as pl
 from pluralign.cli import main
-from pluralign.core import InputError
+from pluralign.core import InputError, OptionRewards
 from pluralign.core.records import read_pairs
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.pair.select import difficulty, farthest_first, worthiest
 from pluralign.pair.traits import read_traits
+from pluralign.rewards.reward import Reward
 
 ROWS = [{"prompt": f"Say {i % 4}:", "chosen": f" {i} yes", "rejected": " no"} for i in range(12)]
 
@@ -118,3 +119,24 @@ def test_the_verb_writes_pairs(tmp_path, capsys):
     assert ended.value.code == 0
     assert "5 of 12 pairs" in capsys.readouterr().out
     assert len(read_pairs(out)) == len(pl.load_pairs(out)) == 5
+
+
+def test_texts_that_a_chat_template_rendered_are_read_as_they_are():
+    talk = [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant")]
+    rows = [{"chosen": talk, "rejected": [talk[0], {"role": "assistant", "content": "no"}]}] * 2
+    pairs = pl.load_pairs(rows, "o", template="chat", model="tiny-random")
+    read: list[str] = []
+
+    class Reader(Reward):
+        name, counts = "reader", {}
+        template = replace(pairs.template, quote_completion=lambda text: f"quoted {text}")
+
+        def render(self, messages, opens):
+            return self.template(messages, opens)
+
+        def score_decisions(self, decisions):
+            read.extend(text for one in decisions for text in one.options)
+            return [OptionRewards(np.array([2.0, 1.0]), np.zeros(2)) for _ in decisions]
+
+    assert len(pl.select_pairs(pairs, 1, by=["dependability"], dependability=Reader())) == 1
+    assert read == [text for pair in pairs for text in pair.decisions()[0].options]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from pluralign.core import Examples, InputError
+from pluralign.core import Decision, Examples, InputError, PreferencePair
 from pluralign.core.messages import DIALOGUE, Messages, Render, Template, as_template
 from pluralign.core.splits import SPLITS, Split, check_shares, split_of
 from pluralign.data.columns import FieldError
@@ -53,6 +53,20 @@ def learned_template(rows: object, asked: str | None, tokenizer: Any) -> str:
 def holds_quoted(rows: object) -> bool:
     """Whether rows were read with a chat template, which quotes names of control tokens in them."""
     return isinstance(rows, Examples) and rows.template is not None and rows.template.name == "chat"
+
+
+def quoted_decisions(pairs: Sequence[PreferencePair], template: Template) -> list[list[Decision]]:
+    """Completions of each pair to score (`PreferencePair.decisions`), with names of control tokens quoted.
+
+    Args:
+        pairs: Pairs as they were loaded: their template may have quoted these names already.
+        template: Template of the model that reads them.
+
+    Raises:
+        InputError: A pair has several steps.
+    """
+    quote: Callable[[Decision], Decision] = (lambda one: one) if holds_quoted(pairs) else template.quote
+    return [[quote(one) for one in pair.decisions(row=row)] for row, pair in enumerate(pairs, start=1)]
 
 
 class RecordedTemplate:

@@ -11,6 +11,7 @@ import numpy as np
 from pluralign.core import Examples, InputError, PreferencePair
 from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked, require_at_least, require_seed
+from pluralign.data.reading import quoted_decisions
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.pretrained import SMOLLM2
 from pluralign.pair.criteria import Criterion
@@ -191,10 +192,10 @@ def _dependability(pairs: Sequence[PreferencePair], reward: Reward | None) -> Fl
                 field="dependability",
             )
         return weights
-    template = template_of(reward)
-    found: list[float] = []
-    for row, pair in enumerate(pairs, start=1):
-        decisions = [template.quote(decision) for decision in pair.decisions(row=row)]
-        means = np.concatenate([own.mean for own in reward.score_decisions(decisions)])
-        found.append(float(means[0] - means[1]))
-    return 1 / (1 + np.exp(-np.array(found)))
+    own = quoted_decisions(pairs, template_of(reward))
+    scored = iter(reward.score_decisions([decision for decisions in own for decision in decisions]))
+    means = [np.concatenate([next(scored).mean for _ in decisions]) for decisions in own]
+    apart = np.array([float(first - second) for first, second in means])
+    if not np.isfinite(apart).all():
+        raise InputError("the reward's values are not numbers", field="dependability")
+    return np.exp(-np.logaddexp(0.0, -apart))

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from pluralign.core import Decision, InputError, PreferencePair
 from pluralign.core.progress import ProgressBar
-from pluralign.data.reading import learned_template
+from pluralign.data.reading import learned_template, quoted_decisions
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
@@ -68,10 +68,7 @@ def read_traits(
     if not pairs:
         raise InputError("expected one or more pairs, found none", field="pairs")
     template = TEMPLATES[learned_template(pairs, None, backbone.tokenizer)](backbone.tokenizer)
-    own = [
-        [template.quote(decision) for decision in pair.decisions(row=row)]
-        for row, pair in enumerate(pairs, start=1)
-    ]
+    own = quoted_decisions(pairs, template)
     recipe = f"{backbone.fingerprint}-pairs{_VERSION}-{max_length}"
     dimension = feature_dimension(backbone.model)
     shards = None if folder is None else FeatureShards(Path(folder) / recipe, dimension + 2)

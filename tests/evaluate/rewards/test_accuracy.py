@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from pluralign.core import Decision, InputError, OptionRewards, PreferencePair, Segment, Step
-from pluralign.evaluate.rewards.accuracy import reward_accuracy
+from pluralign.data.load import load_pairs
+from pluralign.data.reading import quoted_decisions
+from pluralign.evaluate.rewards.accuracy import of_part, reward_accuracy
 
 
 class ByTable:
@@ -47,6 +49,19 @@ def test_pairs_without_a_label_are_left_out():
     assert (found.pairs, found.unlabelled, found.margins) == (3, 5, (1.0, -1.0, 1.0))
     with pytest.raises(InputError, match="all 5 pairs are ties"):
         reward_accuracy(model, ties)
+
+
+def test_texts_that_a_chat_template_rendered_are_read_as_they_are():
+    talk = [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant")]
+    rows = [{"chosen": talk, "rejected": [talk[0], {"role": "assistant", "content": "no"}]}]
+    pairs = load_pairs(rows, "o", template="chat", model="tiny-random")
+    ((_, chosen), (_, rejected)) = pairs[0].texts()
+    model = ByTable({chosen: 1.0, rejected: 0.0})
+    model.template = replace(pairs.template, quote_completion=lambda text: f"quoted {text}")
+    assert reward_accuracy(model, of_part(pairs, "all", "data")).accuracy == 1.0
+    assert [one.options for (one,) in quoted_decisions(pairs, model.template)] == [
+        pairs[0].decisions()[0].options
+    ]
 
 
 def test_the_interval_is_wilsons():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from pluralign.core import Decision, InputError, PreferencePair
+from pluralign.core import Decision, Examples, InputError, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.data.reading import holds_quoted
 from pluralign.evaluate.statistics import wilson
@@ -58,14 +58,14 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
     """
     if not pairs:
         raise InputError("there are no pairs to measure on")
-    given = len(pairs)
+    given, quoted = len(pairs), holds_quoted(pairs)
     pairs = [pair for pair in pairs if pair.weight > 0.5]
     if not pairs:
         raise InputError(f"there is nothing to measure: all {given} pairs are ties (weight 0.5)")
     started = time.monotonic()
     margins: list[float] = []
     for start in range(0, len(pairs), _BATCH):
-        margins += _margins(model, pairs[start : start + _BATCH], start)
+        margins += _margins(model, pairs[start : start + _BATCH], start, quoted)
     seconds = time.monotonic() - started
     values = np.array(margins)
     ties = int((values == 0).sum())
@@ -75,11 +75,11 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
     return RewardAccuracy(accuracy, low, high, len(values), ties, seconds, tuple(margins), unlabelled)
 
 
-def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int) -> list[float]:
+def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int, quoted: bool) -> list[float]:
     decisions: list[Decision] = []
     for number, pair in enumerate(pairs, start=first + 1):
         decisions += pair.decisions(row=number)
-    if not holds_quoted(pairs):
+    if not quoted:
         template = template_of(model)
         decisions = [template.quote(decision) for decision in decisions]
     scores = iter(model.score_decisions(decisions))
@@ -107,13 +107,14 @@ def unseen_part(card: Card, data: str) -> Part:
     return "test" if same else "all"
 
 
-def of_part(pairs: Sequence[PreferencePair], part: Part, data: str) -> list[PreferencePair]:
+def of_part(pairs: Examples[PreferencePair], part: Part, data: str) -> Examples[PreferencePair]:
     """The pairs of one split, or all.
 
     Raises:
         InputError: There are no pairs of this split.
     """
-    chosen = [pair for pair in pairs if part in ("all", pair.split)]
+    chosen = tuple(pair for pair in pairs if part in ("all", pair.split))
     if not chosen:
         raise InputError(f"has no pair of the split {part}", path=data)
-    return chosen
+    # A list would lose the template.
+    return replace(pairs, rows=chosen)
