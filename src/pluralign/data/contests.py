@@ -58,8 +58,11 @@ def load_contests(data: Data, sides: Sequence[str], *, person: str = "") -> list
     if not cases:
         raise table.error("holds no case")
     names = list(dict.fromkeys(name for _, _, both, _ in cases for name in both))
-    for who in dict.fromkeys(who for _, who, _, _ in cases):
-        _require_connected(table, who, [both for _, by, both, _ in cases if by == who])
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for _, who, both, _ in cases:
+        pairs.setdefault(who, []).append(both)
+    for who, own in pairs.items():
+        _require_connected(table, who, own)
     found: list[Choice] = []
     for number, who, both, (first, second) in cases:
         values = tuple({name: float(name == own) for name in names} for own in both)
