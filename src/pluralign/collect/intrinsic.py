@@ -117,7 +117,8 @@ class IntrinsicRewards:
     def _grow(self, decisions: int, options: int) -> None:
         rows, columns = self._values.shape
         if decisions > rows or options > columns:
-            shape = (max(decisions, rows), max(options, columns))
+            # Twice the rows, so that each is copied once on average.
+            shape = (rows if decisions <= rows else max(decisions, 2 * rows), max(options, columns))
             values, visits = np.zeros(shape), np.zeros(shape, dtype=np.int64)
             values[:rows, :columns], visits[:rows, :columns] = self._values, self._visits
             self._values, self._visits = values, visits
