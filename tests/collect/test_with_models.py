@@ -1,5 +1,7 @@
 """The stages' own protocols against the models layer as it is: a tiny language model with random weights."""
 
+import shutil
+
 import numpy as np
 import pytest
 from collect_fakes import SCORE, TowerGame
@@ -8,16 +10,19 @@ from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.collect.drrn_training import train_drrn
 from pluralign.collect.number_chooser import NumberChooser
+from pluralign.collect.open import open_chooser
 from pluralign.collect.roll_out import play
-from pluralign.core import InputError
+from pluralign.core import InputError, UniformPolicy
 from pluralign.games.choicescript.load import list_stories, load_story
 from pluralign.games.choicescript.run.game import ChoiceScriptGame
 from pluralign.games.harms import BUILTIN_OBJECTIVES
+from pluralign.learn.options.bc import BCConfig, fit_bc
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.language_model import LanguageModel
 from pluralign.options.drrn import DRRNConfig, DRRNPolicy
 from pluralign.options.features import FeatureStore
 from pluralign.options.language_policy import LanguageModelPolicy
+from pluralign.options.open import Models
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,24 @@ def test_episodes_at_another_temperature_are_not_added_to_a_file(backbone, tmp_p
     assert collected(1.0, 2).new_episodes == 1
 
 
+def test_episodes_of_an_agent_that_was_trained_again_are_not_added_to_a_file(tmp_path):
+    models = Models("tiny-random")
+    played = list(play(TowerGame, PolicyChooser(UniformPolicy()), episodes=3, seed=0, objectives=[SCORE]))
+
+    def collected(seed, episodes):
+        agent = tmp_path / "agent"
+        if not agent.exists():
+            fit_bc(played, store=models.store, out=agent, config=BCConfig(steps=2), seed=seed)
+        chooser = open_chooser(str(agent), TowerGame, models)
+        settings = {"seed": 0, "objectives": [SCORE], "progress": False}
+        return collect(TowerGame, chooser, tmp_path / "t.jsonl", episodes=episodes, **settings).new_episodes
+
+    assert [collected(0, 1), collected(0, 2)] == [1, 1]
+    shutil.rmtree(tmp_path / "agent")
+    with pytest.raises(InputError, match=r"field 'settings': was started with .*'card'"):
+        collected(1, 3)
+
+
 def test_drrn_reads_a_trunks_features(backbone, tmp_path):
     store = FeatureStore(backbone)
     config = DRRNConfig(steps=1500, warm_up=300, environments=8)
@@ -68,7 +91,6 @@ def test_drrn_reads_a_trunks_features(backbone, tmp_path):
 @pytest.mark.parametrize("name", list_stories())
 def test_stories_play(name):
     from pluralign.collect.roll_out import roll_out
-    from pluralign.core import UniformPolicy
 
     story = load_story(name)
     played = roll_out(

@@ -13,6 +13,7 @@ from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
 from pluralign.collect.planned import PlannedCoverage, Unit
 from pluralign.core import InputError
 from pluralign.core.checks import require_at_least
+from pluralign.core.digests import file_digest
 from pluralign.games.game import Game
 from pluralign.lm.endpoint import endpoint_model
 from pluralign.lm.endpoint_settings import EndpointSettings
@@ -94,4 +95,7 @@ def open_chooser(
     if mode == "number":
         writer = models.of(name).language_model
         return NumberChooser(writer, prompt=prompt, re_asks=re_asks, temperature=temperature)
-    return PolicyChooser(open_policy(name, models, temperature=temperature))
+    card = Path(name) / "card.json"
+    # The folder may hold another policy of this name later: the digest of a card changes with the weights.
+    more = {"card": file_digest(card)} if card.is_file() else {}
+    return PolicyChooser(open_policy(name, models, temperature=temperature), more=more)
