@@ -130,3 +130,10 @@ def test_the_size_of_rounds_is_a_setting_of_the_file(tmp_path):
 def test_settings_of_coverage_are_for_no_other_policy(field, given):
     with pytest.raises(InputError, match=f"'{field}': is for the policy coverage, not random"):
         open_chooser("random", TowerGame, **given)
+
+
+@pytest.mark.parametrize("given", [{"temperature": 0.5}, {"mode": "number"}, {"re_asks": 1}])
+@pytest.mark.parametrize("name", ["random", "coverage", "drrn"])
+def test_settings_of_language_models_are_refused_for_other_policies(name, given):
+    with pytest.raises(InputError, match=f"field '{next(iter(given))}': is for language models, not {name}"):
+        open_chooser(name, TowerGame, **given)

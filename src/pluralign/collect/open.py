@@ -77,6 +77,11 @@ def open_chooser(
         raise InputError(
             f"is for the policy drrn, which is trained in the game, not {name}", field="intrinsic"
         )
+    of_models = {"temperature": temperature != 1, "mode": mode != "likelihood", "re_asks": re_asks != 3}
+    if name in ("random", "coverage", "drrn") and (
+        unused := [field for field in of_models if of_models[field]]
+    ):
+        raise InputError(f"is for language models, not {name}", field=unused[0])
     rounds = {} if round_size is None else {"round_size": round_size}
     given = {"plan": plan is not None, "need": needed != 1, **rounds}
     if name != "coverage" and (unused := [field for field in given if given[field]]):
