@@ -69,6 +69,22 @@ def test_values_are_the_shares_of_options_that_each_beats(tmp_path):
         JudgedOptions(other, SCORE, tmp_path / "labels.jsonl")([three])
 
 
+def test_a_run_reads_its_file_of_answers_once(tmp_path, monkeypatch):
+    out = tmp_path / "labels.jsonl"
+    pages = [Decision(f"page {number}", ("a", "bb")) for number in range(3)]
+    JudgedOptions(ByLength(), SCORE, out)(pages[:1])
+    rater = ByLength()
+    judged = JudgedOptions(rater, SCORE, out)
+    assert [own.tolist() for own in judged(pages[:2])] == [[-1.0, 1.0]] * 2
+
+    def read(*args, **kwargs):
+        raise AssertionError("the file was read again")
+
+    monkeypatch.setattr("pluralign.core.records.read_rows", read)
+    assert [own.tolist() for own in judged(pages)] == [[-1.0, 1.0]] * 3
+    assert len(rater.asked) == 2
+
+
 def test_an_interrupted_run_asks_nothing_twice_and_takes_the_same_steps(tmp_path):
     def train(out, rater):
         judged = JudgedOptions(rater, SCORE, out)

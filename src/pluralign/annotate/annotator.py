@@ -8,23 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pluralign.annotate.annotation_file import AnnotationFile
 from pluralign.annotate.comparisons import Anchor, Group, make_comparisons
 from pluralign.annotate.options import compare_options
 from pluralign.annotate.rater import Rater
 from pluralign.core import Annotation, Comparison, InputError, Objective, Trajectory
 from pluralign.core.checks import checked, require
 from pluralign.core.digests import digest
-from pluralign.core.progress import ProgressBar
-from pluralign.core.records import (
-    RecordWriter,
-    continues,
-    read_annotations,
-    read_header,
-    read_trajectories,
-)
+from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.core.splits import SHARES, split_of
-
-KIND = "annotations"
 
 
 @dataclass(frozen=True)
@@ -208,39 +200,8 @@ def annotate_comparisons(
     Raises:
         InputError: See `annotate`.
     """
-    out = Path(out)
-    header = {
-        "objective": {"name": objective.name, "description": objective.description},
-        "rater": rater.name,
-        "settings": dict(rater.settings),
-        **(made_of or {}),
-    }
-    present: set[str] = set()
-    if continues(out, KIND, header):
-        present = {a.comparison.id for a in read_annotations(out, drop_cut_off_line=True)}
-    waiting = [c for c in comparisons if c.id not in present]
-    new = 0
-    bar = ProgressBar(
-        len(comparisons), f"comparisons by {rater.name}", unit="comparison",
-        done=len(comparisons) - len(waiting), shown=progress,
-    )  # fmt: skip
-    with RecordWriter(out, KIND, header) as writer, bar:
-        for start in range(0, len(waiting), rater.batch):
-            some = waiting[start : start + rater.batch]
-            try:
-                ratings = rater.rate(some, objective)
-            except InputError as error:
-                raise InputError(
-                    f"{error}; {len(present) + new} of {len(comparisons)} annotations are in {out}: "
-                    "the same command continues from there"
-                ) from error
-            for comparison, rating in zip(some, ratings, strict=True):
-                if rating is not None:
-                    writer.write(
-                        Annotation(comparison, objective.name, rater.name, rating.preference, rating.info)
-                    )
-                    new += 1
-            bar.advance(len(some))
+    with AnnotationFile(out, objective, rater, made_of) as file:
+        new = len(file.rate(comparisons, progress=progress))
     return _report(read_annotations(out), len(comparisons), new)
 
 

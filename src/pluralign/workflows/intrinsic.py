@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pluralign.annotate.annotator import annotate_comparisons
+from pluralign.annotate.annotator import AnnotationFile
 from pluralign.annotate.open import DecideName, open_rater
 from pluralign.annotate.options import option_pairs
 from pluralign.annotate.rater import Rater
 from pluralign.collect.intrinsic import Intrinsic
-from pluralign.core import Decision, InputError, Objective
+from pluralign.core import Annotation, Decision, InputError, Objective
 from pluralign.games.game import Story
-from pluralign.games.labelled.labels import Values, read_labels
+from pluralign.games.labelled.labels import option_values
 from pluralign.lm.endpoint_settings import EndpointSettings
 
 
@@ -37,6 +39,7 @@ class JudgedOptions:
 
     def __init__(self, rater: Rater, objective: Objective, out: str | Path, *, seed: int = 0) -> None:
         self._rater, self._objective, self._out, self._seed = rater, objective, Path(out), seed
+        self._known: dict[str, list[Annotation]] = {}
 
     @property
     def name(self) -> str:
@@ -49,21 +52,33 @@ class JudgedOptions:
         Raises:
             InputError: The rater fails, or the file is of another rater or objective.
         """
-        pairs = [pair for decision in decisions for pair in option_pairs(decision, self._seed)]
-        report = annotate_comparisons(
-            pairs, self._out, self._objective, self._rater, made_of={"of": "options", "seed": self._seed},
-            progress=False,
-        )  # fmt: skip
-        known: Mapping[str, Values] = read_labels(self._out).values if report.annotations else {}
+        file = self._opened
+        for annotation in file.rate([pair for one in decisions for pair in option_pairs(one, self._seed)]):
+            self._add(annotation)
         found: list[npt.NDArray[np.float64] | None] = []
         for decision in decisions:
-            own, number = known.get(decision.key), len(decision.options)
+            number = len(decision.options)
+            own = option_values(self._known.get(decision.key, ()), self._out).get(decision.key)
             if own is None:
                 # With a single option there is nothing to judge.
                 found.append(np.zeros(1) if number == 1 else None)
             else:
                 found.append(np.array([own.get(option, 0.0) for option in range(number)]))
         return found
+
+    @cached_property
+    def _opened(self) -> AnnotationFile:
+        """The file, which is read once."""
+        made_of = {"of": "options", "seed": self._seed}
+        file = AnnotationFile(self._out, self._objective, self._rater, made_of)
+        weakref.finalize(self, file.close)
+        for annotation in file.found:
+            self._add(annotation)
+        return file
+
+    def _add(self, annotation: Annotation) -> None:
+        key = annotation.comparison.first.steps[0].decision.key
+        self._known.setdefault(key, []).append(annotation)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -69,7 +69,6 @@ def read_labels(path: Path, name: str = "") -> Labels:
     raters = sorted({annotation.rater for annotation in annotations})
     if len(raters) > 1:
         raise InputError(f"expected one rater, found {', '.join(raters)}", path=path, field="rater")
-    votes: dict[str, dict[tuple[int, int], list[float]]] = {}
     for annotation in annotations:
         if annotation.objective != asked.name:
             raise InputError(
@@ -77,12 +76,27 @@ def read_labels(path: Path, name: str = "") -> Labels:
                 path=path,
                 field="objective",
             )
+    return Labels(path, asked, raters[0], option_values(annotations, path), name)
+
+
+def option_values(annotations: Iterable[Annotation], path: Path) -> dict[str, Values]:
+    """Values of options by the decision's key; see `Labels`.
+
+    Args:
+        annotations: Annotations of one rater for one objective.
+        path: Their file, for error messages.
+
+    Raises:
+        InputError: One does not compare two options of a decision.
+    """
+    votes: dict[str, dict[tuple[int, int], list[float]]] = {}
+    for annotation in annotations:
         key, first, second = _options(annotation, path)
         worth = _WORTH[annotation.preference]
         duels = votes.setdefault(key, {})
         duels.setdefault((first, second), []).append(worth)
         duels.setdefault((second, first), []).append(1 - worth)
-    return Labels(path, asked, raters[0], {key: _values(duels) for key, duels in votes.items()}, name)
+    return {key: _values(duels) for key, duels in votes.items()}
 
 
 def digest_of(labels: Sequence[Labels]) -> str:
