@@ -14,7 +14,7 @@ from pluralign.annotate.annotator import ComparisonSettings, annotate
 from pluralign.annotate.judge import ReplyJudge
 from pluralign.annotate.oracle import Noise, Oracle
 from pluralign.annotate.rater import Rating
-from pluralign.core import InputError
+from pluralign.core import InputError, Objective
 from pluralign.core.records import read_annotations, read_header, read_trajectories
 from pluralign.core.splits import split_of
 from pluralign.lm.endpoint import Endpoint
@@ -44,6 +44,20 @@ class CountingRater:
             raise InputError("out of order")
         self.asked += [c.id for c in comparisons]
         return [Rating("first") for _ in comparisons]
+
+
+def test_a_file_is_not_continued_for_other_coefficients_of_the_objective(file, tmp_path):
+    out = tmp_path / "a.jsonl"
+    run(file, out)
+    opposite = Objective(SCORE.name, SCORE.description, {"points": -1.0})
+    with pytest.raises(InputError, match=r"field 'objective': was started with .*'coefficients'"):
+        annotate(file, out, opposite, make_oracle(file), settings=SETTINGS, progress=False)
+    # Files of 0.1.0 do not have them.
+    text = out.read_text(encoding="utf-8")
+    coefficients = json.dumps(dict(SCORE.coefficients))
+    out.write_text(text.replace(f', "coefficients": {coefficients}', "", 1), encoding="utf-8")
+    assert "coefficients" not in read_header(out, "annotations")["objective"]
+    assert run(file, out).new_annotations == 0
 
 
 def test_file_holds_all_comparisons_rated(file, tmp_path):

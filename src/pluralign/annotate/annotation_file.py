@@ -9,10 +9,22 @@ from typing import Any
 
 from pluralign.annotate.rater import Rater, Rating
 from pluralign.core import Annotation, Comparison, InputError, Objective
+from pluralign.core.jsonl import is_object, read_rows
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_annotations
 
 KIND = "annotations"
+
+
+def _asked(objective: Objective, path: Path) -> dict[str, Any]:
+    """The objective as the header has it, with coefficients, by which an oracle answers. Files of 0.1.0 have
+    none."""
+    asked = objective.to_json()
+    first = next(read_rows(path, drop_cut_off_line=True), None) if path.is_file() else None
+    known = None if first is None else first.row.get("objective")
+    if is_object(known) and "coefficients" not in known:
+        del asked["coefficients"]
+    return asked
 
 
 class AnnotationFile:
@@ -33,7 +45,7 @@ class AnnotationFile:
     ) -> None:
         self.path, self._objective, self._rater = Path(out), objective, rater
         header = {
-            "objective": {"name": objective.name, "description": objective.description},
+            "objective": _asked(objective, self.path),
             "rater": rater.name,
             "settings": dict(rater.settings),
             **(made_of or {}),
