@@ -145,6 +145,13 @@ def test_a_last_step_whose_reward_is_not_known_is_not_taken_for_one_of_zero():
     assert sorted(rating.info["returns"]) == [1.0, 2.0]
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, "1", None, True])
+def test_coefficients_that_are_no_numbers_are_refused(value):
+    """With NaN, all returns would be different, and the second one better."""
+    with pytest.raises(InputError, match=r"field 'coefficients\.points': must be a finite number"):
+        Objective("score", "More points.", {"points": value})
+
+
 def test_trajectories_must_be_those_compared():
     by_id, [comparison] = many(1.0, 2.0, 1)
     with pytest.raises(InputError, match="'a0' is not among those given"):

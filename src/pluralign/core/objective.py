@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +30,7 @@ class Objective:
             counts[m])`` over the metrics m. Empty for objectives that no counts define.
 
     Raises:
-        InputError: The name or the description cannot be used.
+        InputError: The name or the description cannot be used, or a coefficient is no finite number.
 
     Examples:
         >>> import pluralign as pl
@@ -48,6 +50,11 @@ class Objective:
             )
         if not self.description.strip():
             raise InputError(f"objective '{self.name}' needs a description that a rater can judge by")
+        for metric, value in self.coefficients.items():
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+                raise InputError(
+                    f"must be a finite number, found {value!r:.60}", field=f"coefficients.{metric}"
+                )
         object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
 
     def reward(self, counts: Mapping[str, float]) -> float:
