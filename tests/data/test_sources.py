@@ -154,3 +154,12 @@ def test_lines_of_a_text_file_end_at_line_breaks_only(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_bytes("\ufeffOne\u2028and the same.\r\nTwo\x0cpages.\n".encode())
     assert [one.text for one in load_prompts(file)] == ["One\u2028and the same.", "Two\x0cpages."]
+
+
+def test_texts_of_tables_that_look_like_numbers_are_texts(tmp_path):
+    file = tmp_path / "d.csv"
+    file.write_text("prompt,chosen,rejected,reward\n6,42,007,1.5\n7,True,1e3,2\n")
+    assert [pair.texts() for pair in load_pairs(file, "right")] == [
+        (("6", "42"), ("6", "007")), (("7", "True"), ("7", "1e3")),
+    ]  # fmt: skip
+    assert [one.reward for one in load_scored(file, "right")] == [1.5, 2.0]

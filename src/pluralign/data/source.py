@@ -20,6 +20,9 @@ Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
 """A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder, a hub id, a ``datasets.Dataset`` or
 ``datasets.DatasetDict``, a mapping from splits to rows, or any iterable of rows (mappings by column)."""
 
+_TEXTS = ("prompt", "completion", "rejected", "system")
+"""Columns of tables whose cells are texts whatever they look like; and "chosen", next to "rejected"."""
+
 _BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
@@ -125,8 +128,8 @@ def _wanted(
 def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, Iterable[Row]]:
     datasets: Any = import_module("datasets")  # heavy
     if builder == "csv":
-        # Otherwise a completion "None" or "N/A" would count as missing.
-        arguments |= {"keep_default_na": False, **_separators(source)}
+        # Otherwise a completion "None" or "N/A" would count as missing, and "42" or "007" as a number.
+        arguments |= {"keep_default_na": False, **_texts(source), **_separators(source)}
     logging: Any = datasets.logging
     hub = getLogger("huggingface_hub")
     hidden, verbosity, hub_level = datasets.are_progress_bars_disabled(), logging.get_verbosity(), hub.level
@@ -156,20 +159,30 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
             datasets.enable_progress_bars()
 
 
+def _texts(source: str | Path) -> dict[str, Any]:
+    """Argument of pandas for columns of texts."""
+    chosen = ("chosen",) if b"rejected" in _first_line(source) else ()
+    return {"converters": dict.fromkeys((*_TEXTS, *chosen), str)}
+
+
 def _separators(source: str | Path) -> dict[str, str]:
     """Arguments of pandas for tables with tabs, or with semicolons and (then) commas in numbers."""
-    path = Path(source)
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith(".tsv"):
+    if Path(source).name.lower().removesuffix(".gz").endswith(".tsv"):
         return {"sep": "\t"}
+    first = _first_line(source)
+    return {"sep": ";", "decimal": ","} if b";" in first and b"," not in first else {}
+
+
+def _first_line(source: str | Path) -> bytes:
+    """First line of a table; empty if it cannot be read."""
+    path = Path(source)
     if not path.is_file():
-        return {}
+        return b""
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as handle:
-            first = handle.readline()
+            return handle.readline()
     except (OSError, EOFError):
-        return {}
-    return {"sep": ";", "decimal": ","} if b";" in first and b"," not in first else {}
+        return b""
 
 
 def _unshifted(rows: Any, source: str | Path) -> Any:
