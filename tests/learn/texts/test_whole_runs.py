@@ -17,6 +17,7 @@ from pluralign.learn.texts.log_probs import row_log_probs
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
+from pluralign.learn.texts.sft import SFTLoss
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
@@ -173,6 +174,21 @@ def test_rows_stay_together_and_none_is_lost():
     assert sorted(row for batch in found for row in batch.rows.tolist()) == list(range(20))
     assert sum(batch.share for batch in found) == pytest.approx(1)
     assert all(batch.forest.input_ids.numel() <= 100 or len(batch.rows) == 1 for batch in found)
+
+
+def test_a_row_twice_in_a_step_counts_twice(tmp_path):
+    # Where one epoch ends and the next begins within a step, a row may be in it twice.
+    session = Session("sft", Run("tiny-random", tmp_path), {}, pairs(8), vocabulary=True)
+    module = SFTLoss(session.data)
+    together, apart = (list(batches(session.data, [0, 1, 0], budget)) for budget in (10**6, 20))
+    assert [len(together), len(apart)] == [1, 3]
+    assert sorted(together[0].branches.flatten().tolist()) == list(range(6))
+    with torch.no_grad():
+        losses = [
+            sum(float(module(session.trunk.model, session.trunk(batch), batch)) for batch in found)
+            for found in (together, apart)
+        ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_refusals(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from types import UnionType
 from typing import Any, TypeVar
 
@@ -169,9 +170,12 @@ def batches(data: CompletionData, rows: Sequence[int], token_budget: int) -> Ite
         trees = [data.trees[i] for i in numbers]
         (forest,) = plant(trees, sum(map(_tokens, trees)))
         place = {tuple(owner): i for i, owner in enumerate(to_list(forest.owners))}
-        local = {number: i for i, number in enumerate(numbers)}
+        # By occurrence: a step that begins another epoch may have a row twice.
+        sizes = [len(data.rows[row]) for row in group]
+        starts = [end - size for end, size in zip(accumulate(sizes), sizes, strict=True)]
         branches = [
-            [place[local[tree], branch] for tree, branch in to_list(data.places[row])] for row in group
+            [place[start + tree - data.rows[row].start, branch] for tree, branch in to_list(data.places[row])]
+            for row, start in zip(group, starts, strict=True)
         ]
         chosen = torch.tensor(group)
         yield Batch(
