@@ -12,7 +12,8 @@ from pluralign.folders.card import Card
 from pluralign.folders.tuned import describe_backbone
 from pluralign.learn.texts.suggestions import fit_weights
 from pluralign.learn.texts.weights_head import WeightsConfig
-from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.lm.backbone import load_tokenizer, make_tiny_backbone
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.rewards.prompt_weights import PromptWeights, WeightsHead, load_prompt_weights
 from pluralign.rewards.reward import Reward
 from pluralign.steer.suggest import Learned, constant_weights, open_weights
@@ -40,6 +41,21 @@ class Planted(Reward):
             mean = np.array([self._values[option] + level for option in decision.options])
             found.append(OptionRewards(mean, np.zeros(len(mean))))
         return found
+
+
+class Direct(Planted):
+    """A reward that is a function of the texts as it is given them."""
+
+    def score_decisions(self, decisions):
+        found = []
+        for one in decisions:
+            mean = np.array(self._values([one.prompt] * len(one.options), one.options), float)
+            found.append(OptionRewards(mean, np.zeros(len(mean))))
+        return found
+
+    @property
+    def template(self):
+        return TEMPLATES["chat"](load_tokenizer("tiny-random"))
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +174,29 @@ def test_wrong_data_is_refused(planted, tmp_path):
         fit_weights(pairs[:20], two, out=tmp_path / "d", model="tiny-random")
     with pytest.raises(InputError, match="above 0"):
         WeightsConfig(penalties=())
+
+
+def test_turns_within_a_completion_are_read_as_turns(tmp_path):
+    turns = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "More"}]
+    rows = [
+        {"prompt": [{"role": "user", "content": f"Say {number}"}],
+         "chosen": [*turns, {"role": "assistant", "content": "ok" * (1 + number % 2)}],
+         "rejected": [{"role": "assistant", "content": "no"}]}
+        for number in range(16)
+    ]  # fmt: skip
+    pairs = pl.load_pairs(rows, "choice", template="chat", model="tiny-random", shares=(1, 0, 0))
+    seen = []
+
+    def length(prompts, texts):
+        seen.extend(texts)
+        return [len(text) for text in texts]
+
+    rewards = {
+        "long": Direct("long", length),
+        "brief": Direct("brief", lambda prompts, texts: [-(len(text) ** 0.5) for text in texts]),
+    }
+    fit_weights(pairs, rewards, out=tmp_path / "w", model="tiny-random")
+    assert seen == [text for pair in pairs for _, text in pair.texts()]
 
 
 def test_a_wish_for_what_the_model_rules_out_stays_a_wish():

@@ -16,7 +16,7 @@ from pluralign.core.digests import digest
 from pluralign.core.files import require_free
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
-from pluralign.data.reading import learned_template
+from pluralign.data.reading import holds_quoted, learned_template
 from pluralign.folders.card import CARD, Card, current_versions, read_card
 from pluralign.folders.tuned import describe_backbone
 from pluralign.learn.texts.data import split_rows
@@ -97,7 +97,7 @@ def fit_weights(
     head = WeightsHead(backbone.hidden_size, len(rewards))
     suggesting = PromptWeights(backbone, head, list(rewards), settings)
     parts = {
-        name: _read(suggesting, rows, opened, out / "rewards", name)
+        name: _read(suggesting, rows, opened, out / "rewards", name, quoted=holds_quoted(pairs))
         for name, rows in (("train", train), ("validation", validation))
         if rows
     }
@@ -118,42 +118,34 @@ def fit_weights(
 
 
 def _read(
-    model: PromptWeights,
-    pairs: Sequence[PreferencePair],
-    rewards: Mapping[str, Reward],
-    folder: Path,
-    split: str,
-) -> PromptChoices:
+    model: PromptWeights, pairs: Sequence[PreferencePair], rewards: Mapping[str, Reward], folder: Path,
+    split: str, *, quoted: bool,
+) -> PromptChoices:  # fmt: skip
     texts = [pair.texts(row=number) for number, pair in enumerate(pairs, start=1)]
     for number, ((prompt, _), (other, _)) in enumerate(texts, start=1):
         if prompt != other:
             raise InputError("the completions have two prompts; weights are learned for one", row=number)
     columns = [
-        _rewards(name, reward, pairs, folder / f"{split}-{place}.jsonl")
+        _rewards(name, reward, pairs, folder / f"{split}-{place}.jsonl", quoted)
         for place, (name, reward) in enumerate(rewards.items())
     ]
     prompts = [chosen[0] for chosen, _ in texts]
     distinct = list(dict.fromkeys(prompts))
-    states = [
-        model.features([model.template.quote_prompt(one) for one in distinct[i : i + _BATCH]])
-        for i in range(0, len(distinct), _BATCH)
-    ]
+    read = distinct if quoted else [model.template.quote_prompt(one) for one in distinct]
+    states = [model.features(read[i : i + _BATCH]) for i in range(0, len(read), _BATCH)]
     place = {prompt: number for number, prompt in enumerate(distinct)}
     features = torch.cat(states)[[place[prompt] for prompt in prompts]].clone()
     return PromptChoices(features, torch.as_tensor(np.stack(columns, axis=2)).float())
 
 
-def _rewards(name: str, reward: Reward, pairs: Sequence[PreferencePair], path: Path) -> Any:
+def _rewards(name: str, reward: Reward, pairs: Sequence[PreferencePair], path: Path, quoted: bool) -> Any:
     """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); kept in a file."""
     template, starts = template_of(reward), range(0, len(pairs), _BATCH)
 
     def score(batch: Sequence[int]) -> list[dict[str, Any]]:
         (first,) = batch
-        decisions = [
-            template.quote(decision)
-            for pair in pairs[first : first + _BATCH]
-            for decision in pair.decisions()
-        ]
+        decisions = [one for pair in pairs[first : first + _BATCH] for one in pair.decisions()]
+        decisions = decisions if quoted else [template.quote(one) for one in decisions]
         found = np.concatenate([own.mean for own in reward.score_decisions(decisions)]).reshape(-1, 2)
         if not np.isfinite(found).all():
             raise InputError(f"rewards of '{name}' are not numbers", field="rewards")
