@@ -199,6 +199,31 @@ def test_turns_within_a_completion_are_read_as_turns(tmp_path):
     assert seen == [text for pair in pairs for _, text in pair.texts()]
 
 
+def test_an_interrupted_run_keeps_the_rewards_that_it_has(tmp_path):
+    rows = [{"prompt": f"Say {number}", "chosen": " yes", "rejected": " no"} for number in range(16)]
+    pairs = pl.load_pairs(rows, "choice", shares=(1, 0, 0))
+    read, ends = [], True
+
+    def brief(prompts, texts):
+        read.extend(texts)
+        return [-len(text) for text in texts]
+
+    def early(prompts, texts):
+        if ends:
+            raise KeyboardInterrupt
+        return [-ord(text[1]) for text in texts]
+
+    rewards = {"brief": pl.FunctionReward("brief", brief), "early": pl.FunctionReward("early", early)}
+    with pytest.raises(KeyboardInterrupt):
+        fit_weights(pairs, rewards, out=tmp_path / "w", model="tiny-random")
+    ends = False
+    fit_weights(pairs, rewards, out=tmp_path / "w", model="tiny-random")
+    assert len(read) == 32
+    # A finished run is another matter: what its rewards are may have changed.
+    fit_weights(pairs, rewards, out=tmp_path / "w", model="tiny-random")
+    assert len(read) == 64
+
+
 def test_a_wish_for_what_the_model_rules_out_stays_a_wish():
     import torch
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import Scorer, load_reward
+from pluralign.rewards.open import Scorer, load_reward, reward_provenance
 from pluralign.rewards.prompt_weights import KIND, PromptWeights, WeightsHead
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardSettings
@@ -55,7 +57,7 @@ def fit_weights(
     Args:
         pairs: Pairs of completions of one prompt each.
         rewards: Reward of each objective, two or more: a reward, or an argument of `load_reward`.
-        out: Output folder; rewards are kept there, so an interrupted run does not compute them again.
+        out: Output folder; rewards are kept there, so that an interrupted run does not compute them again.
         model: Trunk: smollm2-135m, a hub id or a local folder.
         config: See `WeightsConfig`.
         template: Template of prompts that are messages; by default that of the pairs.
@@ -85,10 +87,10 @@ def fit_weights(
               for name, own in rewards.items()}  # fmt: skip
     train, validation = split_rows(pairs, (provenance or {}).get("file"))
     require_certain([*train, *validation], "weights")
-    if (
-        not ((out / CARD).is_file() and read_card(out)["pluralign"] == KIND)
-        and not (out / "rewards").is_dir()
-    ):
+    if (out / CARD).is_file() and read_card(out)["pluralign"] == KIND:
+        # Rewards of a finished run may be those of models that have changed since.
+        shutil.rmtree(out / "rewards", ignore_errors=True)
+    elif not (out / "rewards").is_dir():
         require_free(out)
     precision = torch.float32 if dtype == "float32" else torch.bfloat16
     backbone = load_backbone(model, dtype=None if dtype == "auto" else precision)
@@ -96,8 +98,13 @@ def fit_weights(
     settings = RewardSettings(config.max_length, found)
     head = WeightsHead(backbone.hidden_size, len(rewards))
     suggesting = PromptWeights(backbone, head, list(rewards), settings)
+    sources = {
+        n: {"dtype": dtype, **reward_provenance(str(own))}
+        for n, own in rewards.items()
+        if isinstance(own, str | Path)
+    }
     parts = {
-        name: _read(suggesting, rows, opened, out / "rewards", name, quoted=holds_quoted(pairs))
+        name: _read(suggesting, rows, opened, sources, out / "rewards", quoted=holds_quoted(pairs))
         for name, rows in (("train", train), ("validation", validation))
         if rows
     }
@@ -118,16 +125,16 @@ def fit_weights(
 
 
 def _read(
-    model: PromptWeights, pairs: Sequence[PreferencePair], rewards: Mapping[str, Reward], folder: Path,
-    split: str, *, quoted: bool,
+    model: PromptWeights, pairs: Sequence[PreferencePair], rewards: Mapping[str, Reward],
+    sources: Mapping[str, Mapping[str, Any]], folder: Path, *, quoted: bool,
 ) -> PromptChoices:  # fmt: skip
     texts = [pair.texts(row=number) for number, pair in enumerate(pairs, start=1)]
     for number, ((prompt, _), (other, _)) in enumerate(texts, start=1):
         if prompt != other:
             raise InputError("the completions have two prompts; weights are learned for one", row=number)
     columns = [
-        _rewards(name, reward, pairs, folder / f"{split}-{place}.jsonl", quoted)
-        for place, (name, reward) in enumerate(rewards.items())
+        _rewards(name, reward, sources.get(name, {}), pairs, folder, quoted)
+        for name, reward in rewards.items()
     ]
     prompts = [chosen[0] for chosen, _ in texts]
     distinct = list(dict.fromkeys(prompts))
@@ -138,8 +145,12 @@ def _read(
     return PromptChoices(features, torch.as_tensor(np.stack(columns, axis=2)).float())
 
 
-def _rewards(name: str, reward: Reward, pairs: Sequence[PreferencePair], path: Path, quoted: bool) -> Any:
-    """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); kept in a file."""
+def _rewards(
+    name: str, reward: Reward, source: Mapping[str, Any], pairs: Sequence[PreferencePair], folder: Path,
+    quoted: bool,
+) -> Any:  # fmt: skip
+    """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); kept in a file that is named
+    by what they depend on."""
     template, starts = template_of(reward), range(0, len(pairs), _BATCH)
 
     def score(batch: Sequence[int]) -> list[dict[str, Any]]:
@@ -152,8 +163,11 @@ def _rewards(name: str, reward: Reward, pairs: Sequence[PreferencePair], path: P
         return [{"rewards": found.tolist()}]
 
     asked = digest(["\0".join(pair.texts()[0] + pair.texts()[1]).encode() for pair in pairs])
-    run_batches(
-        path, {"reward": name, "scorer": reward.name, "pairs": asked}, starts, score, batch=1,
-        label=f"rewards by {name}", unit="pair", size=lambda first: min(_BATCH, len(pairs) - first),
-    )  # fmt: skip
+    run = {"reward": name, "scorer": reward.name, "source": source, "pairs": asked, "quoted": quoted}
+    path = folder / f"{digest([json.dumps(run, sort_keys=True).encode()])}.jsonl"
+    if not path.exists():
+        run_batches(
+            path, run, starts, score, batch=1, label=f"rewards by {name}", unit="pair",
+            size=lambda first: min(_BATCH, len(pairs) - first),
+        )  # fmt: skip
     return np.array([pair for fields in read_rows(path) for pair in fields.get("rewards", list)])
