@@ -31,6 +31,16 @@ def test_derivatives(data, random, lapse):
     np.testing.assert_allclose(hessian, approx_fprime(theta, lambda x: value(x)[1], 1e-6), atol=1e-3)
 
 
+@pytest.mark.parametrize("lapse", [0.0, 0.1])
+def test_an_answer_may_be_less_likely_than_the_smallest_number(lapse):
+    values, offered, chosen = np.array([[[0.0], [800.0]]]), np.ones((1, 2), bool), np.array([0])
+    total, gradient, hessian = choice_derivatives(values, offered, chosen, np.ones(1), np.ones(1), lapse)
+    # Without lapses the gradient is g(x) - E[g]; with them the answer was one.
+    assert total == pytest.approx(np.log(lapse / 2) if lapse else -800)
+    assert gradient == pytest.approx([0.0 if lapse else -800.0])
+    assert hessian == pytest.approx(np.zeros((1, 1)))
+
+
 def test_moments_match_at_the_maximum(data):
     found = minimize(
         lambda x: tuple(

@@ -119,16 +119,19 @@ def choice_derivatives(
         Log-likelihood, gradient of shape (parameters,), Hessian of shape (parameters, parameters).
     """
     rows = np.arange(len(chosen))
-    probs = np.exp(choice_log_probs(values, offered, theta[None])[0])
-    own = (1.0 - lapse) * probs[rows, chosen]
-    total = own + lapse / offered.sum(axis=-1)
-    share = own / total
+    log_probs = choice_log_probs(values, offered, theta[None])[0]
+    probs = np.exp(log_probs)
+    # In logarithms: an answer may be less likely than the smallest number.
+    with np.errstate(divide="ignore"):
+        meant = np.log1p(-lapse) + log_probs[rows, chosen]
+        total = np.logaddexp(meant, np.log(lapse / offered.sum(axis=-1)))
+    share = np.exp(meant - total)
     mean = np.einsum("co,cop->cp", probs, values)
     apart = values[rows, chosen] - mean
     centred = values - mean[:, None, :]
     covariance = np.einsum("c,co,cop,coq->pq", weights * share, probs, centred, centred, optimize=True)
     outer = np.einsum("c,cp,cq->pq", weights * share * (1.0 - share), apart, apart)
-    return float(weights @ np.log(total)), (weights * share) @ apart, outer - covariance
+    return float(weights @ total), (weights * share) @ apart, outer - covariance
 
 
 def arithmetic_weights(
