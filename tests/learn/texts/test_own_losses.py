@@ -131,6 +131,12 @@ def test_wrong_losses_are_refused_before_any_work(loss, told, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_function_without_a_signature_is_refused(tmp_path):
+    for loss in (torch.maximum, max):
+        with pytest.raises(InputError, match="expected a function of chosen, rejected, margin"):
+            fit_reward(ROWS, model="tiny-random", loss=loss, out=tmp_path / "x")
+
+
 def test_uncertain_labels_are_refused_where_a_method_cannot_use_them(tmp_path):
     from pluralign.learn.texts.ava import fit_ava_d
     from pluralign.learn.texts.rewards import fit_discriminator

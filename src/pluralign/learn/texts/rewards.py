@@ -116,7 +116,7 @@ def fit_reward(
         >>> reward.name
         'agreement'
     """
-    gaussian = callable(loss) and "chosen_sigma" in inspect.signature(loss).parameters
+    gaussian = _takes_sigma(loss)
     method, settings = describe_loss(loss, GAUSSIAN_ARGUMENTS if gaussian else REWARD_ARGUMENTS)
     shape = head or HeadShape(gaussian=gaussian)
     if gaussian and not shape.gaussian:
@@ -247,6 +247,14 @@ def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
         return discriminator_loss(chosen.mean, rejected.mean) * batch.share
 
     return _fit(pairs, run, "discriminator", {}, HeadShape(), loss, label_weights=False, identical=True)
+
+
+def _takes_sigma(loss: RewardLoss) -> bool:
+    try:
+        return "chosen_sigma" in inspect.signature(loss).parameters
+    except (TypeError, ValueError):
+        # Without a signature; `describe_loss` refuses it.
+        return False
 
 
 def _of_batch(loss: RewardLoss, margin: float = 0.0, *, gaussian: bool = False) -> PairLoss:
