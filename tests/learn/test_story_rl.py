@@ -99,6 +99,16 @@ def test_continuations_restore_their_state_and_keep_the_past(toll):
     assert all((one.total == own.total).all() for one in same)
 
 
+def test_a_continuation_is_cut_off_where_its_episode_is(toll):
+    story, _, _, objectives = toll
+    player = Player(story.make_game, objectives, UniformPolicy(), 2)
+    (own,) = player.play(UniformPolicy(), [Start(np.random.default_rng(0))])
+    assert [len(own.decisions), own.places] == [2, [0, 1]]
+    start = Start(np.random.default_rng(1), own.states[1], own.pasts[1], own.places[1])
+    (continued,) = player.play(UniformPolicy(), [start])
+    assert len(continued.decisions) == 1
+
+
 @pytest.mark.parametrize("weights", [SteeringWeights(score=1.0, harm_avoidance=0.0), HALF], ids=str)
 def test_the_weighted_return_rises_to_its_optimum(toll, tmp_path, weights):
     _, graph, _, objectives = toll

@@ -24,11 +24,13 @@ class Start:
         stream: Source of random numbers of this play.
         state: Saved state; None for a new episode.
         past: Rewards of the episode before the state, shape (objectives,).
+        taken: Number of steps of the episode before the state.
     """
 
     stream: np.random.Generator
     state: Hashable | None = None
     past: FloatArray | float = 0.0
+    taken: int = 0
 
 
 @dataclass
@@ -40,15 +42,19 @@ class Played:
         actions: Options taken.
         states: Saved state of each decision.
         pasts: Rewards of the episode before each decision.
+        places: Number of steps of the episode before each decision.
+        length: Number of steps of the whole episode, those before the start included.
         total: Rewards of the whole episode, those before the start included, shape (objectives,).
         log_ratio: Sum of log pi - log pi_0 of the options taken, nats.
     """
 
     total: FloatArray
+    length: int
     decisions: list[Decision] = field(default_factory=list[Decision])
     actions: list[int] = field(default_factory=list[int])
     states: list[Hashable] = field(default_factory=list[Hashable])
     pasts: list[FloatArray] = field(default_factory=list[FloatArray])
+    places: list[int] = field(default_factory=list[int])
     log_ratio: float = 0.0
 
 
@@ -60,7 +66,7 @@ class Player:
         make_game: Function that makes a game.
         objectives: Objectives whose rewards are recorded.
         initial: Policy pi_0 of the log-ratios.
-        max_steps: Number of steps after which play stops.
+        max_steps: Number of steps after which an episode is cut off, those before a start included.
     """
 
     def __init__(
@@ -88,13 +94,18 @@ class Player:
     def _together(self, chooser: PolicyChooser, starts: Sequence[Start]) -> list[Played]:
         games = self._games[: len(starts)]
         seats = [(game, own, self._begin(game, own)) for game, own in zip(games, starts, strict=True)]
-        active = seats
-        for _ in range(self._max_steps):
-            active = [seat for seat in active if seat[0].decision is not None]
-            if not active:
-                break
+        active = self._going_on(seats)
+        while active:
             self._step(chooser, active)
+            active = self._going_on(active)
         return [played for _, _, played in seats]
+
+    def _going_on(self, seats: Sequence[tuple[Game, Start, Played]]) -> list[tuple[Game, Start, Played]]:
+        return [
+            (game, start, played)
+            for game, start, played in seats
+            if game.decision is not None and played.length < self._max_steps
+        ]
 
     def _begin(self, game: Game, start: Start) -> Played:
         if start.state is None:
@@ -103,7 +114,7 @@ class Player:
                 raise InputError(f"story '{game.info.name}' ends before its first decision")
         else:
             game.restore(start.state)
-        return Played(np.zeros(len(self._objectives)) + start.past)
+        return Played(np.zeros(len(self._objectives)) + start.past, start.taken)
 
     def _step(self, chooser: PolicyChooser, active: Sequence[tuple[Game, Start, Played]]) -> None:
         asked: list[tuple[Game, Start, Played, Decision]] = []
@@ -112,6 +123,7 @@ class Player:
             assert decision is not None, "those whose story ended are left out"
             if len(decision.options) == 1:
                 played.total = played.total + self._rewards(game, 0)
+                played.length += 1
             else:
                 asked.append((game, start, played, decision))
         seeds = [int(start.stream.integers(SEED_RANGE)) for _, start, _, _ in asked]
@@ -123,6 +135,8 @@ class Player:
             played.actions.append(choice.action)
             played.states.append(game.save())
             played.pasts.append(played.total)
+            played.places.append(played.length)
+            played.length += 1
             played.log_ratio += choice.info["log_prob"] - float(before[choice.action])
             played.total = played.total + self._rewards(game, choice.action)
 

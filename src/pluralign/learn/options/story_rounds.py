@@ -159,10 +159,13 @@ class StoryRounds:
         picks: list[int] = draw.integers(len(met), size=config.decisions).tolist()
         chosen = [met[i] for i in picks]
         starts = [
-            Start(np.random.default_rng([self._seed, number, 3, place, i]), own.states[at], own.pasts[at])
+            Start(
+                np.random.default_rng([self._seed, number, 3, place, i]),
+                own.states[at], own.pasts[at], own.places[at],
+            )
             for place, (own, at) in enumerate(chosen)
             for i in range(config.samples)
-        ]
+        ]  # fmt: skip
         continued = self._player.play(self._policy(), starts)
         decisions = [own.decisions[at] for own, at in chosen]
         rewards = _returns(continued).view(config.decisions, config.samples, -1)
