@@ -165,6 +165,7 @@ def test_refusals(base, tmp_path, monkeypatch):
     refused("multiple of the 4 samples per prompt, found 10", training={"batch_size": 10})
     refused("at most the 4 samples of 8 prompts, found 64", training={"batch_size": 64})
     refused("whole trunk or an adapter", training={"layers": 1})
+    refused("has no effect on policy gradients", training={"report_to": ("tensorboard",)})
     wide = dataclasses.replace(config, max_new_tokens=5)
     refused("leave room for 5 new tokens, found 4", training={"max_length": 4}, config=wide)
     refused("no training pair", rows=demonstrations(4, 0.5, "test"))

@@ -20,15 +20,13 @@ from pluralign.data.reading import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, learned_tensors
 from pluralign.learn.combination import Combination, Combine
-from pluralign.learn.engine import processes
 from pluralign.learn.run_folder import claim_folder
-from pluralign.learn.texts.adversarial.reinforce import check_batch, fresh_policy, require_trl
+from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training, fresh_policy
 from pluralign.learn.texts.adversarial.samples import cut_prompt, prompt_room
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.combined_reward import GivenRewards, open_rewards
 from pluralign.learn.texts.rl_rounds import RLConfig, Rounds
 from pluralign.learn.texts.run import Run, folder_optional
-from pluralign.learn.texts.training_options import Training
 from pluralign.learn.weighting import Weighting, require_objectives
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
@@ -106,7 +104,7 @@ def fit_rl(
     require_objectives(weighting, list(rewards))
     combination.require(weighting)
     combination.require_centred()
-    _check(run.training, vllm)
+    check_training(run.training, vllm)
     functions, sources = open_rewards(rewards, dtype)
     if sources:
         run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
@@ -137,21 +135,6 @@ def fit_rl(
     tensors = {} if adapter else {TRUNK: dict(learned_tensors(policy.model))}
     write_folder(Path(run.out), "language_policy", card, content, tensors, adapter)
     return make_backbone(policy.model.requires_grad_(False), policy.tokenizer, name)
-
-
-def _check(training: Training, vllm: VLLMSampling | None) -> None:
-    require_trl()
-    if vllm is not None:
-        vllm.require()
-    if training.layers is not None:
-        raise InputError(
-            "policy gradients train the whole trunk or an adapter; layers must be None", field="layers"
-        )
-    for name in ("load_in", "report_to"):
-        if getattr(training, name) != getattr(Training, name):
-            raise InputError("has no effect on policy gradients", field=name)
-    if processes().num_processes > 1:
-        raise InputError("reinforcement learning supports a single process only")
 
 
 def _texts(

@@ -12,11 +12,7 @@ from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import checked
 from pluralign.core.messages import QUOTE
 from pluralign.data.reading import learned_template
-from pluralign.learn.engine import processes
-from pluralign.learn.texts.adversarial.reinforce import (
-    check_batch,
-    require_trl,
-)
+from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, Rounds
 from pluralign.learn.texts.adversarial.samples import (
     round_prompts,
@@ -73,8 +69,8 @@ def fit_adversarial(
 
     Raises:
         InputError: TRL is not installed, vLLM cannot run, there is no training demonstration, the batch size
-            is no multiple of ``config.samples``, several processes are running, or the folder holds another
-            run.
+            is no multiple of ``config.samples``, several processes are running, an option of training has no
+            effect here, or the folder holds another run.
 
     Examples:
         >>> import pluralign as pl
@@ -88,15 +84,7 @@ def fit_adversarial(
     """
     config = config or AdversarialConfig()
     require_demonstrations(demonstrations)
-    require_trl()
-    if vllm is not None:
-        vllm.require()
-    if run.training.layers is not None:
-        raise InputError(
-            "policy gradients train the whole trunk or an adapter; layers must be None", field="layers"
-        )
-    if processes().num_processes > 1:
-        raise InputError("adversarial imitation supports a single process only")
+    check_training(run.training, vllm)
     backbone = load_backbone(run.model, dtype=torch.float32)
     tokenizer = backbone.tokenizer
     limit = CompletionReader.for_model(backbone.model, tokenizer, run.training.max_length).max_length

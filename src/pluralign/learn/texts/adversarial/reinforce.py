@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 
 from pluralign.core import InputError
+from pluralign.learn.engine import processes
 from pluralign.learn.texts.adversarial.forest_trainer import forest_trainer
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.precision import is_mixed
@@ -137,13 +138,25 @@ def _completions_at_once(batch_size: int, most: int) -> int:
     return next(size for size in range(max(1, min(batch_size, most)), 0, -1) if batch_size % size == 0)
 
 
-def require_trl() -> None:
-    """Check before any long computation that TRL is installed.
+def check_training(training: Training, vllm: VLLMSampling | None) -> None:
+    """Check before any long computation that policy gradients can run with these options.
 
     Raises:
-        InputError: TRL is not installed.
+        InputError: TRL is not installed, vLLM cannot run, an option of training has no effect here, or
+            several processes are running.
     """
     _trl()
+    if vllm is not None:
+        vllm.require()
+    if training.layers is not None:
+        raise InputError(
+            "policy gradients train the whole trunk or an adapter; layers must be None", field="layers"
+        )
+    for name in ("load_in", "report_to"):
+        if getattr(training, name) != getattr(Training, name):
+            raise InputError("has no effect on policy gradients", field=name)
+    if processes().num_processes > 1:
+        raise InputError("policy gradients support a single process only")
 
 
 def _trl() -> tuple[Any, Any]:
