@@ -34,17 +34,22 @@ def test_it_finds_more_than_what_it_imitates(tmp_path):
         name: chain.value(
             chain.table(
                 fit_bc(
-                    played, store=toy.OneHot(chain), out=tmp_path / name, objective=objective, config=SHORT
+                    played, store=toy.OneHot(chain), out=tmp_path / name, objective=objective, config=config
                 )
             )
         )
-        for name, objective in (("alike", None), ("weighted", TREASURE))
+        for name, objective, config in (
+            ("alike", None, replace(SHORT, beta=BCConfig.beta)),
+            ("weighted", TREASURE, SHORT),
+        )
     }
     best, random = chain.value(None), float(np.mean([t.returns()["treasure"] for t in played]))
     assert abs(values["alike"] - random) < 0.15 * (best - random)
     assert values["weighted"] > random + 0.5 * (best - random)
     assert load_card(tmp_path / "weighted").objective == "treasure"
     assert "beta" not in load_card(tmp_path / "alike").config
+    with pytest.raises(InputError, match="weighs steps by the advantages of an objective"):
+        fit_bc(played, store=toy.OneHot(chain), out=tmp_path / "x", config=SHORT)
 
 
 def test_steps_of_episodes_that_were_cut_off_are_left_out():

@@ -65,7 +65,7 @@ def fit_bc(
         provenance: File and digest of the data, for the card.
 
     Raises:
-        InputError: No trajectories, or ``out`` holds another run.
+        InputError: No trajectories, a temperature without an objective, or ``out`` holds another run.
 
     Examples:
         >>> import pluralign as pl
@@ -89,6 +89,8 @@ def fit_bc(
     settings = dataclasses.asdict(config)
     weights = None
     if objective is None:
+        if config.beta != BCConfig.beta:
+            raise InputError("weighs steps by the advantages of an objective; give one", field="beta")
         # Runs that do not weigh steps are recorded as before there was a temperature.
         settings.pop("beta")
     else:
