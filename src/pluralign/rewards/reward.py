@@ -72,7 +72,10 @@ class Reward(ABC):
         Returns:
             ``mean`` and ``sigma`` of shape (completions,); ``sigma`` is 0 if the model does not estimate it.
         """
-        texts = self._texts(prompts, completions)
+        return self.gaussian_of_texts(self._texts(prompts, completions))
+
+    def gaussian_of_texts(self, texts: Sequence[tuple[str, str]]) -> OptionRewards:
+        """`gaussian` of prompts and completions that are read as they are; see `score_decisions`."""
         places: dict[str, list[int]] = {}
         for i, (prompt, _) in enumerate(texts):
             places.setdefault(prompt, []).append(i)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import pluralign as pl
-from pluralign.core import InputError, SteeringWeights
+from pluralign.core import Decision, InputError, SteeringWeights
 from pluralign.core.level import Level
 from pluralign.core.splits import split_of
 from pluralign.folders.card import load_card
@@ -18,11 +19,13 @@ from pluralign.learn.combination import Combination, Tail
 from pluralign.learn.constraints import Constrained
 from pluralign.learn.texts import rl_rounds
 from pluralign.learn.texts.adversarial import reinforce
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, Rounds
 from pluralign.learn.texts.adversarial.samples import sample_log_probs
 from pluralign.learn.texts.combined_reward import CombinedReward, open_rewards
 from pluralign.learn.texts.rl import fit_rl
 from pluralign.learn.texts.rl_rounds import RLConfig
 from pluralign.learn.texts.run import Run
+from pluralign.learn.trl import RewardFunction
 from pluralign.learn.weighting import ByHypervolume, Fixed
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
@@ -35,6 +38,7 @@ from pluralign.losses.advantages import (
     gdpo,
     reward_combination,
 )
+from pluralign.losses.adversarial import AIRL
 from pluralign.rewards.function import FunctionReward
 from pluralign.rewards.open import reward_provenance
 from pluralign.rewards.value_model import RewardScale
@@ -250,6 +254,19 @@ def test_a_tail_and_no_divergence(tmp_path):
     card = load_card(tmp_path / "out")
     assert card.config["tail"] == {"low": 0.25, "high": 1.0, "omega": 0.5}
     assert (tmp_path / "out" / "trunk.safetensors").exists()
+
+
+def test_a_rendered_prompt_that_was_cut_is_read_as_the_policy_reads_it():
+    rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(4)]
+    pairs = pl.load_pairs(rows, "lively", shares=(1, 0, 0))
+    model = pl.fit_reward(pairs, model="tiny-random", training=pl.Training(bf16=False))
+    cut, texts = " word<|im_end|>\n<|im_start|>assistant\n", ("yes", "no")
+    direct = model.score_decisions([Decision(cut, texts)])[0].mean.tolist()
+    functions, _ = open_rewards({"lively": model}, "float32", quoted=True)
+    assert functions["lively"]([cut, cut], texts) == direct
+    assert RewardFunction(model)([cut, cut], texts) != pytest.approx(direct, rel=1e-3)
+    rounds = SimpleNamespace(_divergence=AIRL, _limited=lambda x: x, _config=AdversarialConfig())
+    assert Rounds._reward(rounds, model, load_backbone("tiny-random"))([cut, cut], texts) == direct
 
 
 def test_rewards_are_functions_folders_or_loaded(tmp_path):

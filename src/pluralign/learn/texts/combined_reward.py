@@ -19,7 +19,7 @@ from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Advantages, Rewards
 from pluralign.rewards.open import Scorer, load_reward, reward_provenance
-from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.value_model import RewardScale
 
 RewardFunctions = Mapping[str, Callable[[Sequence[str], Sequence[str]], Sequence[float]]]
@@ -96,24 +96,40 @@ class CombinedReward:
         return dict(zip(self._weighting.objectives, to_list(found), strict=True))
 
 
-def open_rewards(given: GivenRewards, dtype: DTypeName) -> tuple[RewardFunctions, dict[str, Any]]:
+def reward_of_sampled(model: Reward) -> Callable[[Sequence[str], Sequence[str]], list[float]]:
+    """A reward of completions as a policy wrote them, after prompts that are read as they are: what a chat
+    template rendered may have been cut, and is no whole conversation then."""
+    quote = template_of(model).quote_completion
+
+    def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        texts = [(prompt, quote(text)) for prompt, text in zip(prompts, completions, strict=True)]
+        return model.gaussian_of_texts(texts).mean.tolist()
+
+    return reward
+
+
+def open_rewards(
+    given: GivenRewards, dtype: DTypeName, *, quoted: bool = False
+) -> tuple[RewardFunctions, dict[str, Any]]:
     """Rewards as functions, and where those that `load_reward` opens come from, for cards.
 
     Args:
         given: Rewards by objective.
         dtype: Floating-point type of those that are loaded.
+        quoted: Whether the prompts are read as they are, with the control tokens that they have.
 
     Raises:
         InputError: One is no reward, or cannot be loaded.
     """
     functions: dict[str, Callable[[Sequence[str], Sequence[str]], Sequence[float]]] = {}
     sources: dict[str, Any] = {}
+    as_function = reward_of_sampled if quoted else RewardFunction
     for name, own in given.items():
         if isinstance(own, str | Path):
             sources[name] = {"source": str(own), **reward_provenance(str(own))}
-            functions[name] = RewardFunction(load_reward(own, dtype=dtype))
+            functions[name] = as_function(load_reward(own, dtype=dtype))
         elif isinstance(own, Reward):
-            functions[name] = RewardFunction(own)
+            functions[name] = as_function(own)
         elif callable(own):
             functions[name] = own
         else:

@@ -105,7 +105,7 @@ def fit_rl(
     combination.require(weighting)
     combination.require_centred()
     check_training(run.training, vllm)
-    functions, sources = open_rewards(rewards, dtype)
+    functions, sources = open_rewards(rewards, dtype, quoted=run.has_quoted(prompts))
     if sources:
         run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
     backbone = load_backbone(run.model, dtype=torch.float32)

@@ -29,12 +29,12 @@ from pluralign.learn.texts.adversarial.samples import (
     sample_log_probs,
 )
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
+from pluralign.learn.texts.combined_reward import reward_of_sampled
 from pluralign.learn.texts.policy_settings import AdversarialConfig
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training_options import Training
-from pluralign.learn.trl import RewardFunction
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
@@ -176,7 +176,7 @@ class Rounds:
 
     def _reward(self, discriminator: RewardModel, policy: Backbone) -> Reward:
         """The reward that the policy gradient maximises."""
-        score = RewardFunction(discriminator)
+        score = reward_of_sampled(discriminator)
 
         def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
             logits = torch.tensor(score(prompts, completions), dtype=torch.float64)
