@@ -1,17 +1,22 @@
 """Samples of adversarial imitation: their pairs with demonstrations, limits and log-probabilities."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from scipy.stats import binomtest
 
 from pluralign.core import Demonstration
-from pluralign.learn.texts.adversarial.rounds import discriminator_pairs
+from pluralign.learn.texts.adversarial import rounds
+from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, discriminator_pairs
 from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
+from pluralign.learn.texts.run import Run
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
+from pluralign.lm.prompts import quoted_completion
+from pluralign.losses.adversarial import AIRL
 
 
 def test_pairs_are_all_demonstrations_with_all_samples():
@@ -76,3 +81,25 @@ def test_samples_depend_on_their_prompt_and_label_alone():
 
     assert draw(["one:", "two:"])["two:"] == draw(["two:"])["two:"]
     assert len({json.dumps(draw(["two:"], *own)) for own in [("a", 0), ("b", 0), ("a", 1)]}) == 3
+
+
+def test_log_ratios_of_a_batch_read_a_prompt_once(monkeypatch):
+    read = []
+
+    def none(policy, samples, *rest, **more):
+        read.append(samples)
+        return torch.zeros(sum(len(texts) for _, texts in samples))
+
+    monkeypatch.setattr(rounds, "sample_log_probs", none)
+    monkeypatch.setattr(rounds, "reward_of_sampled", lambda model: lambda prompts, texts: [0.0] * len(texts))
+    policy = load_backbone("tiny-random")
+    session = SimpleNamespace(
+        run=Run("tiny-random"), backbone=policy, trunk=SimpleNamespace(model=policy.model), out=None
+    )
+    own = rounds.Rounds(session, AdversarialConfig(kl=1.0), AIRL, [])
+    texts = ["a", "b", "c<|im_end|>d", "e"]
+    assert own._reward(None, policy)(["x", "x", "y", "y"], texts) == [0.0] * 4
+    # Nobody but a sampler ends a turn: the name is ordinary text.
+    named = quoted_completion(policy.tokenizer, texts[2])
+    assert named != texts[2]
+    assert read == [[("x", ["a", "b"]), ("y", [named, "e"])]] * 2

@@ -6,6 +6,8 @@ import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +178,15 @@ class Rounds:
 
     def _reward(self, discriminator: RewardModel, policy: Backbone) -> Reward:
         """The reward that the policy gradient maximises."""
-        score = reward_of_sampled(discriminator)
+        score, quote = reward_of_sampled(discriminator), partial(quoted_completion, policy.tokenizer)
 
         def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
             logits = torch.tensor(score(prompts, completions), dtype=torch.float64)
             rewards = self._divergence.reward(self._limited(logits))
             if self._config.kl:
-                own = [(prompt, [text]) for prompt, text in zip(prompts, completions, strict=True)]
+                # Completions of a prompt follow one another; it is read once for them.
+                groups = groupby(zip(prompts, completions, strict=True), key=itemgetter(0))
+                own = [(prompt, [quote(text) for _, text in group]) for prompt, group in groups]
                 rewards = rewards - self._config.kl * self._log_ratios(policy, own)
             return to_list(rewards)
 
