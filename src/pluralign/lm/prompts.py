@@ -88,6 +88,17 @@ def quoted_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     return _said(chat, quoted(tokenizer, text))
 
 
+def sample_texts(tokenizer: PreTrainedTokenizerBase, *, turns: bool) -> Callable[[str], str]:
+    """The function from what a model wrote to the text of a completion: names of control tokens are quoted.
+
+    Args:
+        tokenizer: Tokenizer of the model.
+        turns: Whether it answers messages in the tokenizer's chat template; the end of its turn, which
+            samples are without, is then added, as the template adds it to answers in data.
+    """
+    return _chat_template(tokenizer).answer if turns else partial(quoted_completion, tokenizer)
+
+
 def _quotes(
     tokenizer: PreTrainedTokenizerBase, control_tokens: bool
 ) -> tuple[Callable[[str], str], Callable[[str], str]]:

@@ -1,22 +1,34 @@
 """Samples of adversarial imitation: their pairs with demonstrations, limits and log-probabilities."""
 
+import copy
+import dataclasses
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
 
-from pluralign.core import Demonstration
+from pluralign.core import Decision, Demonstration, OptionRewards, SteeringWeights
+from pluralign.core.messages import DIALOGUE
+from pluralign.core.turns import completion_texts
+from pluralign.learn.combination import Combination
+from pluralign.learn.texts import rl_rounds, spin
 from pluralign.learn.texts.adversarial import rounds
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, discriminator_pairs
 from pluralign.learn.texts.adversarial.samples import sample_log_probs, within_limits
+from pluralign.learn.texts.combined_reward import reward_of_samples
+from pluralign.learn.texts.policy_settings import SPINConfig
+from pluralign.learn.texts.rl_rounds import RLConfig
 from pluralign.learn.texts.run import Run
+from pluralign.learn.weighting import Fixed
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
-from pluralign.lm.prompts import quoted_completion
+from pluralign.lm.prompts import TEMPLATES, completion_ids, quoted_completion
 from pluralign.losses.adversarial import AIRL
+from pluralign.rewards.reward import Reward
 
 
 def test_pairs_are_all_demonstrations_with_all_samples():
@@ -91,7 +103,9 @@ def test_log_ratios_of_a_batch_read_a_prompt_once(monkeypatch):
         return torch.zeros(sum(len(texts) for _, texts in samples))
 
     monkeypatch.setattr(rounds, "sample_log_probs", none)
-    monkeypatch.setattr(rounds, "reward_of_sampled", lambda model: lambda prompts, texts: [0.0] * len(texts))
+    monkeypatch.setattr(
+        rounds, "reward_of_samples", lambda model, turns: lambda prompts, texts: [0.0] * len(texts)
+    )
     policy = load_backbone("tiny-random")
     session = SimpleNamespace(
         run=Run("tiny-random"), backbone=policy, trunk=SimpleNamespace(model=policy.model), out=None
@@ -103,3 +117,73 @@ def test_log_ratios_of_a_batch_read_a_prompt_once(monkeypatch):
     named = quoted_completion(policy.tokenizer, texts[2])
     assert named != texts[2]
     assert read == [[("x", ["a", "b"]), ("y", [named, "e"])]] * 2
+
+
+class Seen(Reward):
+    """A reward that keeps the decisions that it is asked about."""
+
+    name, counts = "seen", {}
+
+    def __init__(self, template):
+        self.decisions, self._template = [], template
+
+    @property
+    def template(self):
+        return self._template
+
+    def render(self, messages, opens):
+        return self._template.render(messages, opens)
+
+    def score_decisions(self, decisions):
+        self.decisions += decisions
+        return [OptionRewards(*np.zeros((2, len(one.options)))) for one in decisions]
+
+
+@pytest.fixture(scope="module")
+def talks():
+    """A model whose turns do not end with its end-of-text token."""
+    backbone = load_backbone("tiny-random")
+    tokenizer = copy.deepcopy(backbone.tokenizer)
+    tokenizer.eos_token = "<|endoftext|>"
+    return dataclasses.replace(backbone, tokenizer=tokenizer)
+
+
+def test_samples_in_conversations_end_as_the_data_do(talks, tmp_path, monkeypatch):
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": "Say"}],
+            "completion": [{"role": "assistant", "content": text}],
+        }
+        for text in ("yes", "more than eight")
+    ]
+    template = TEMPLATES["chat"](talks.tokenizer)
+    read = [completion_texts(template, row["prompt"], row["completion"]) for row in rows]
+    given = [Demonstration(*texts, "good") for texts in read]
+    cut = within_limits(given, talks.tokenizer, 100, 8)
+    assert [row.completion for row in cut] == ["yes<|im_end|>", "more tha<|im_end|>"]
+    ends = [completion_ids(talks.tokenizer, row.completion)[-1] for row in (*given, *cut)]
+    assert set(ends) == {talks.tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    # Samples come without it.
+    (tmp_path / "rounds").mkdir()
+    drawn = {"prompt": given[0].prompt, "completion": "no", "sample": 0}
+    (tmp_path / "rounds" / "1.jsonl").write_text(json.dumps(drawn) + "\n")
+    session = SimpleNamespace(
+        out=tmp_path, backbone=talks, run=Run("tiny-random"), trunk=SimpleNamespace(model=talks.model)
+    )
+    (own,) = spin._draw(session, given[:1], SPINConfig(), 1, turns=True)
+    assert own.completion == "no<|im_end|>"
+    monkeypatch.setattr(rounds, "draw_samples", lambda *rest, **more: {"p": ["no"]})
+    adversarial = rounds.Rounds(session, AdversarialConfig(), AIRL, [], turns=True)
+    assert adversarial._draw(talks, ["p"], "") == {"p": ["no<|im_end|>"]}
+    asked = []
+    monkeypatch.setattr(
+        rl_rounds, "sample_log_probs", lambda policy, rows, *rest, **more: asked.append(rows) or torch.ones(1)
+    )
+    fixed = Fixed(SteeringWeights(a=1))
+    rl = rl_rounds.Rounds(session.run, RLConfig(), {}, fixed, Combination(), [], [], talks, turns=True)
+    rl._log_ratios(talks, ["p"], [["no"]])
+    assert asked == [[("p", ["no<|im_end|>"])]] * 2
+    for known, end in ((template, "<|im_end|>"), (DIALOGUE, "")):
+        seen = Seen(known)
+        reward_of_samples(seen, turns=True)(["p"], ["no"])
+        assert seen.decisions == [Decision("p", ("no" + end,))]

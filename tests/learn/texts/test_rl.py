@@ -21,7 +21,7 @@ from pluralign.learn.texts import rl_rounds
 from pluralign.learn.texts.adversarial import reinforce
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, Rounds
 from pluralign.learn.texts.adversarial.samples import sample_log_probs
-from pluralign.learn.texts.combined_reward import CombinedReward, open_rewards
+from pluralign.learn.texts.combined_reward import CombinedReward, open_rewards, reward_of_samples
 from pluralign.learn.texts.rl import fit_rl
 from pluralign.learn.texts.rl_rounds import RLConfig
 from pluralign.learn.texts.run import Run
@@ -262,10 +262,12 @@ def test_a_rendered_prompt_that_was_cut_is_read_as_the_policy_reads_it():
     model = pl.fit_reward(pairs, model="tiny-random", training=pl.Training(bf16=False))
     cut, texts = " word<|im_end|>\n<|im_start|>assistant\n", ("yes", "no")
     direct = model.score_decisions([Decision(cut, texts)])[0].mean.tolist()
-    functions, _ = open_rewards({"lively": model}, "float32", quoted=True)
+    functions, _ = open_rewards({"lively": model}, "float32", partial(reward_of_samples, turns=True))
     assert functions["lively"]([cut, cut], texts) == direct
     assert RewardFunction(model)([cut, cut], texts) != pytest.approx(direct, rel=1e-3)
-    rounds = SimpleNamespace(_divergence=AIRL, _limited=lambda x: x, _config=AdversarialConfig())
+    rounds = SimpleNamespace(
+        _divergence=AIRL, _limited=lambda x: x, _config=AdversarialConfig(), _turns=False
+    )
     assert Rounds._reward(rounds, model, load_backbone("tiny-random"))([cut, cut], texts) == direct
 
 

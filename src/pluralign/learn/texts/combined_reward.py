@@ -22,10 +22,13 @@ from pluralign.rewards.open import Scorer, load_reward, reward_provenance
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.value_model import RewardScale
 
-RewardFunctions = Mapping[str, Callable[[Sequence[str], Sequence[str]], Sequence[float]]]
-"""Functions from prompts and completions (one per prompt) to rewards, by objective."""
+OneReward = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
+"""Function from prompts and completions (one per prompt) to rewards."""
 
-GivenRewards = Mapping[str, Scorer | Callable[[Sequence[str], Sequence[str]], Sequence[float]]]
+RewardFunctions = Mapping[str, OneReward]
+"""Functions as above by objective."""
+
+GivenRewards = Mapping[str, Scorer | OneReward]
 """Rewards by objective: functions as above, rewards, or arguments of `load_reward`."""
 
 LogRatios = Callable[[Sequence[str], Sequence[Sequence[str]]], Float[Tensor, " completions"]]
@@ -96,40 +99,46 @@ class CombinedReward:
         return dict(zip(self._weighting.objectives, to_list(found), strict=True))
 
 
-def reward_of_sampled(model: Reward) -> Callable[[Sequence[str], Sequence[str]], list[float]]:
-    """A reward of completions as a policy wrote them, after prompts that are read as they are: what a chat
-    template rendered may have been cut, and is no whole conversation then."""
-    quote = template_of(model).quote_completion
+def reward_of_samples(model: Reward, *, turns: bool) -> Callable[[Sequence[str], Sequence[str]], list[float]]:
+    """A reward of what a policy wrote after prompts that are read as they are: what a chat template rendered
+    may have been cut, and is no whole conversation then.
+
+    Args:
+        model: The reward.
+        turns: Whether the policy answers messages, so that the end of its turn belongs to what a reward with
+            a chat template reads.
+    """
+    template = template_of(model)
+    written = template.answer if turns and template.name == "chat" else template.quote_completion
 
     def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        texts = [(prompt, quote(text)) for prompt, text in zip(prompts, completions, strict=True)]
+        texts = [(prompt, written(text)) for prompt, text in zip(prompts, completions, strict=True)]
         return model.gaussian_of_texts(texts).mean.tolist()
 
     return reward
 
 
 def open_rewards(
-    given: GivenRewards, dtype: DTypeName, *, quoted: bool = False
+    given: GivenRewards, dtype: DTypeName, of_model: Callable[[Reward], OneReward] = RewardFunction
 ) -> tuple[RewardFunctions, dict[str, Any]]:
     """Rewards as functions, and where those that `load_reward` opens come from, for cards.
 
     Args:
         given: Rewards by objective.
         dtype: Floating-point type of those that are loaded.
-        quoted: Whether the prompts are read as they are, with the control tokens that they have.
+        of_model: Function from a reward model to its function of prompts and completions.
 
     Raises:
         InputError: One is no reward, or cannot be loaded.
     """
-    functions: dict[str, Callable[[Sequence[str], Sequence[str]], Sequence[float]]] = {}
+    functions: dict[str, OneReward] = {}
     sources: dict[str, Any] = {}
-    as_function = reward_of_sampled if quoted else RewardFunction
     for name, own in given.items():
         if isinstance(own, str | Path):
             sources[name] = {"source": str(own), **reward_provenance(str(own))}
-            functions[name] = as_function(load_reward(own, dtype=dtype))
+            functions[name] = of_model(load_reward(own, dtype=dtype))
         elif isinstance(own, Reward):
-            functions[name] = as_function(own)
+            functions[name] = of_model(own)
         elif callable(own):
             functions[name] = own
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pluralign.core.digests import digest
 from pluralign.core.messages import QUOTE
 from pluralign.core.splits import seed_for, split_of
 from pluralign.data.examples import Prompt
-from pluralign.data.reading import learned_template
+from pluralign.data.reading import holds_quoted, learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, learned_tensors
 from pluralign.learn.combination import Combination, Combine
@@ -24,9 +25,10 @@ from pluralign.learn.run_folder import claim_folder
 from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training, fresh_policy
 from pluralign.learn.texts.adversarial.samples import cut_prompt, prompt_room
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.learn.texts.combined_reward import GivenRewards, open_rewards
+from pluralign.learn.texts.combined_reward import GivenRewards, open_rewards, reward_of_samples
 from pluralign.learn.texts.rl_rounds import RLConfig, Rounds
 from pluralign.learn.texts.run import Run, folder_optional
+from pluralign.learn.trl import RewardFunction
 from pluralign.learn.weighting import Weighting, require_objectives
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
@@ -105,7 +107,10 @@ def fit_rl(
     combination.require(weighting)
     combination.require_centred()
     check_training(run.training, vllm)
-    functions, sources = open_rewards(rewards, dtype, quoted=run.has_quoted(prompts))
+    turns = holds_quoted(prompts)
+    functions, sources = open_rewards(
+        rewards, dtype, partial(reward_of_samples, turns=turns) if run.has_quoted(prompts) else RewardFunction
+    )
     if sources:
         run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
     backbone = load_backbone(run.model, dtype=torch.float32)
@@ -116,7 +121,9 @@ def fit_rl(
     if run.out is None:
         raise InputError("a run needs a folder; see folder_optional", field="out")
     claim_folder(Path(run.out), record)
-    rounds = Rounds(run, config, functions, weighting, combination, train, held_out, backbone, vllm)
+    rounds = Rounds(
+        run, config, functions, weighting, combination, train, held_out, backbone, vllm, turns=turns
+    )
     figures = [rounds.round(number) for number in range(config.rounds + 1)]
     weights = rounds.weights_after(config.rounds)
     del rounds

@@ -31,7 +31,7 @@ from pluralign.learn.weighting import Observed, Weighting
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
-from pluralign.lm.prompts import quoted_completion
+from pluralign.lm.prompts import sample_texts
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Rewards
 from pluralign.rewards.value_model import RewardScale
@@ -82,17 +82,19 @@ class Rounds:
         held_out: Prompts for measurement; training prompts if there are none.
         initial: Model before training, which stays as it is.
         vllm: vLLM as the sampler of the policy gradient.
+        turns: Whether the prompts are messages in the model's chat template.
     """
 
     def __init__(
         self, run: Run, config: RLConfig, rewards: RewardFunctions, weighting: Weighting,
         combination: Combination, train: Sequence[str], held_out: Sequence[str], initial: Backbone,
-        vllm: VLLMSampling | None = None,
+        vllm: VLLMSampling | None = None, *, turns: bool = False,
     ) -> None:  # fmt: skip
         self._run, self._config, self._rewards, self._vllm = run, config, rewards, vllm
         self._weighting = copy.copy(weighting)
         self._weighting.restore(weighting.state())
         self._combination, self._train, self._initial = combination, train, initial
+        self._text = sample_texts(initial.tokenizer, turns=turns)
         self._sampling = Decoding(config.max_new_tokens, config.temperature)
         ordered = held_out or sorted(train, key=lambda prompt: seed_for(prompt, run.seed))
         self._measured = ordered[: max(1, config.prompts // 4)]
@@ -192,8 +194,7 @@ class Rounds:
         self, policy: Backbone, prompts: Sequence[str], completions: Sequence[Sequence[str]]
     ) -> Float[Tensor, " completions"]:
         """log pi - log pi_0 of completions, nats."""
-        quote = partial(quoted_completion, policy.tokenizer)
-        rows = [(p, [quote(text) for text in own]) for p, own in zip(prompts, completions, strict=True)]
+        rows = [(p, [self._text(text) for text in own]) for p, own in zip(prompts, completions, strict=True)]
         budget = self._run.training.token_budget
         one, other = (
             sample_log_probs(who, rows, self._sampling, token_budget=budget)

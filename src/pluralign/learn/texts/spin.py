@@ -12,6 +12,7 @@ from pluralign.core import Demonstration
 from pluralign.core.checks import checked
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import run_batches
+from pluralign.data.reading import holds_quoted
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import (
     CompletionData,
@@ -28,7 +29,7 @@ from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
-from pluralign.lm.prompts import quoted_completion
+from pluralign.lm.prompts import sample_texts
 from pluralign.losses.contrastive import dpo
 from pluralign.pair.recipes import pair_completions
 
@@ -74,7 +75,7 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
         train = quoted_demonstrations(train, session.backbone.tokenizer)
     figures: dict[str, Any] = {"curves": []}
     for number in range(1, config.iterations + 1):
-        drawn = _draw(session, train, config, number)
+        drawn = _draw(session, train, config, number, turns=holds_quoted(demonstrations))
         pairs = pair_completions(train, drawn, objective=session.objective, recipe="spin")
         data: CompletionData = encode_completion_pairs(pairs, session.reader())
         reference = reference_log_probs(
@@ -86,7 +87,7 @@ def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConf
 
 
 def _draw(
-    session: Session, demonstrations: Sequence[Demonstration], config: SPINConfig, number: int
+    session: Session, demonstrations: Sequence[Demonstration], config: SPINConfig, number: int, *, turns: bool
 ) -> list[Demonstration]:
     """Samples of the current policy for the demonstrations' prompts; loaded if they exist already."""
     path = session.out / "rounds" / f"{number}.jsonl"
@@ -95,11 +96,14 @@ def _draw(
         if processes().is_main_process and not path.exists():
             _write(session, prompts, config, number, path)
     known = {row.prompt: row for row in demonstrations}
-    rows = [fields.row for fields in read_rows(path)]
+    rows, text = (
+        [fields.row for fields in read_rows(path)],
+        sample_texts(session.backbone.tokenizer, turns=turns),
+    )
     return [
         dataclasses.replace(
             known[row["prompt"]],
-            completion=quoted_completion(session.backbone.tokenizer, row["completion"]),
+            completion=text(row["completion"]),
             source=f"iteration {number}",
         )
         for row in rows

@@ -11,7 +11,7 @@ import torch
 from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import checked
 from pluralign.core.messages import QUOTE
-from pluralign.data.reading import learned_template
+from pluralign.data.reading import holds_quoted, learned_template
 from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, Rounds
 from pluralign.learn.texts.adversarial.samples import (
@@ -113,7 +113,7 @@ def fit_adversarial(
         run.training.batch_size, config.samples, len(round_prompts(train, config.prompts, 1, run.seed))
     )
     session = Session("adversarial", run, settings, rows, demonstrations=True, vocabulary=True)
-    loop = Rounds(session, config, divergence, rows, vllm)
+    loop = Rounds(session, config, divergence, rows, vllm, turns=holds_quoted(demonstrations))
     figures = [loop.round(number) for number in range(1, config.rounds + 1)]
     session.trunk.model.load_state_dict(loop.weights_after(config.rounds), strict=False)
     last = {name: value for name, value in figures[-1].items() if isinstance(value, float)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -31,7 +30,7 @@ from pluralign.learn.texts.adversarial.samples import (
     sample_log_probs,
 )
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.learn.texts.combined_reward import reward_of_sampled
+from pluralign.learn.texts.combined_reward import reward_of_samples
 from pluralign.learn.texts.policy_settings import AdversarialConfig
 from pluralign.learn.texts.rewards import fit_discriminator
 from pluralign.learn.texts.run import Run
@@ -40,7 +39,7 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
-from pluralign.lm.prompts import quoted_completion
+from pluralign.lm.prompts import sample_texts
 from pluralign.lm.tensors import to_list
 from pluralign.losses.adversarial import Divergence, divergence_bound
 from pluralign.rewards.reward_model import RewardModel, load_reward_model
@@ -78,10 +77,11 @@ class Rounds:
 
     def __init__(
         self, session: Session, config: AdversarialConfig, divergence: Divergence,
-        rows: Sequence[Demonstration], vllm: VLLMSampling | None = None,
+        rows: Sequence[Demonstration], vllm: VLLMSampling | None = None, *, turns: bool = False,
     ) -> None:  # fmt: skip
         self._session, self._run, self._vllm = session, session.run, vllm
         self._config, self._divergence, self._rows = config, divergence, rows
+        self._text, self._turns = sample_texts(session.backbone.tokenizer, turns=turns), turns
         self._sampling = Decoding(config.max_new_tokens, config.temperature)
         held_out = {row.prompt for row in rows if row.split == "validation"}
         ordered = sorted(held_out, key=lambda prompt: seed_for(prompt, self._run.seed))
@@ -139,8 +139,7 @@ class Rounds:
     def _draw(self, policy: Backbone, prompts: Sequence[str], label: str) -> Samples:
         count, seed = self._config.samples, self._run.seed
         drawn = draw_samples(policy, prompts, count, self._sampling, seed=seed, label=label)
-        quote = partial(quoted_completion, policy.tokenizer)
-        return {prompt: [quote(text) for text in texts] for prompt, texts in drawn.items()}
+        return {prompt: [self._text(text) for text in texts] for prompt, texts in drawn.items()}
 
     def _discriminator(self, number: int, samples: Samples) -> RewardModel:
         out = self._folder(number) / "discriminator"
@@ -178,7 +177,7 @@ class Rounds:
 
     def _reward(self, discriminator: RewardModel, policy: Backbone) -> Reward:
         """The reward that the policy gradient maximises."""
-        score, quote = reward_of_sampled(discriminator), partial(quoted_completion, policy.tokenizer)
+        score = reward_of_samples(discriminator, turns=self._turns)
 
         def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
             logits = torch.tensor(score(prompts, completions), dtype=torch.float64)
@@ -186,7 +185,7 @@ class Rounds:
             if self._config.kl:
                 # Completions of a prompt follow one another; it is read once for them.
                 groups = groupby(zip(prompts, completions, strict=True), key=itemgetter(0))
-                own = [(prompt, [quote(text) for _, text in group]) for prompt, group in groups]
+                own = [(prompt, [self._text(text) for _, text in group]) for prompt, group in groups]
                 rewards = rewards - self._config.kl * self._log_ratios(policy, own)
             return to_list(rewards)
 

@@ -69,7 +69,10 @@ def within_limits(
     rows: Sequence[Demonstration], tokenizer: PreTrainedTokenizerBase, max_length: int, max_new_tokens: int
 ) -> list[Demonstration]:
     """Demonstrations as the policy could have sampled them: completions truncated to its length limit,
-    without special tokens at their ends; prompts truncated from the left if they leave no room.
+    without end-of-text tokens; prompts truncated from the left if they leave no room.
+
+    Where a completion ends with the end of the assistant's turn, that is kept, as samples in conversations
+    have it (`lm.prompts.sample_texts`).
 
     Args:
         rows: Demonstrations.
@@ -81,15 +84,18 @@ def within_limits(
         InputError: The limits leave no room for a prompt.
     """
     eos, room = str(tokenizer.eos_token), prompt_room(tokenizer, max_length, max_new_tokens)
+    end = chat_template_of(tokenizer).end_of_turn
     found: list[Demonstration] = []
     for row in rows:
         prompt, completion = cut_prompt(tokenizer, row.prompt, room), row.completion
-        if completion.rstrip().endswith(eos):
-            completion = completion.rstrip().removesuffix(eos)
+        closed = completion.rstrip()
+        turn = end if end and end != eos and closed.endswith(end) else ""
+        if turn or closed.endswith(eos):
+            completion = closed.removesuffix(turn or eos)
         ids = encode(tokenizer, completion)
         if len(ids) > max_new_tokens:
             completion = _decoded(tokenizer, completion, ids[:max_new_tokens])
-        found.append(dataclasses.replace(row, prompt=prompt, completion=completion))
+        found.append(dataclasses.replace(row, prompt=prompt, completion=completion + turn))
     return found
 
 
