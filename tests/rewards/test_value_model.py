@@ -81,6 +81,10 @@ def test_a_head_begins_without_an_opinion(bins):
     assert again.linear.weight.shape == head.linear.weight.shape
     half = head(torch.randn(5, 6, dtype=torch.bfloat16))
     assert half.dtype == torch.float32
+    outputs = torch.randn(5, 1 if bins is None else 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = head.values(outputs)
+    assert torch.equal(mixed, head.values(outputs))
 
 
 def test_no_head_is_described():

@@ -38,8 +38,12 @@ class ValueHead(nn.Module):
             return self.linear(states.float())
 
     def values(self, outputs: Float[Tensor, "tokens outputs"]) -> Float[Tensor, " tokens"]:
-        """Values for these outputs."""
-        return outputs.squeeze(-1) if self.bins is None else hl_gauss_mean(outputs, self.bins)
+        """Values for these outputs, float32."""
+        if self.bins is None:
+            return outputs.squeeze(-1)
+        # Training targets are computed from these.
+        with torch.autocast(outputs.device.type, enabled=False):
+            return hl_gauss_mean(outputs, self.bins)
 
     def describe(self) -> dict[str, Any]:
         """Description from which `make_value_head` builds an equal head."""
