@@ -103,10 +103,13 @@ def fit_lipo(
     config = config or LiPOConfig()
     _check_rows(rows)
     train, validation = split_rows(rows, run.provenance.get("file"), RankedCompletions)
-    name, settings = describe_loss(loss, ("scores", "levels"))
+    name, own = describe_loss(loss, ("scores", "levels"))
     _check_loss(loss, len(train[0].completions))
     described = digest([repr([row.levels for row in train]).encode()])
-    settings = {**settings, **dataclasses.asdict(config), "loss": name, "levels": described}
+    settings = {**dataclasses.asdict(config), "loss": name, "levels": described}
+    if own:
+        # Apart from those of the method, which may have the same names.
+        settings["loss_settings"] = own
     session = Session("lipo", run, settings, rows, vocabulary=True, lists=True)
 
     def accuracy(implicit: Float[Tensor, "rows completions"]) -> float:
