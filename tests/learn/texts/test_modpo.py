@@ -191,6 +191,24 @@ def test_completions_of_two_prompts_are_scored_each_after_its_own(tmp_path):
     assert load_card(tmp_path).figures["margins"]["calm"] == {"agreement": 0.0, "spread": 0.5}
 
 
+def test_ties_do_not_agree_or_disagree(tmp_path):
+    rows = [dataclasses.replace(pair, weight=0.5) if i % 2 else pair for i, pair in enumerate(pairs(8))]
+    labelled = {pair.chosen.steps[0].decision.prompt for pair in rows if pair.weight == 1}
+
+    class Sometimes(Calm):
+        """Calm where there is a label, the opposite elsewhere."""
+
+        def score_decisions(self, decisions):
+            known = list(decisions)
+            found = super().score_decisions(known)
+            signs = [1 if one.prompt in labelled else -1 for one in known]
+            return [OptionRewards(sign * one.mean, one.sigma) for sign, one in zip(signs, found, strict=True)]
+
+    run = Run("tiny-random", tmp_path, dataclasses.replace(TRAINING, epochs=0.1))
+    fit_modpo(rows, run, margins={"calm": Margin(Sometimes())}, weights=HALF)
+    assert load_card(tmp_path).figures["margins"]["calm"]["agreement"] == 0.0
+
+
 def test_several_margins_and_their_order(tmp_path):
     margins = {"calm": Margin(Calm(2.0)), "quiet": Margin(Calm(-1.0))}
     weights = SteeringWeights(lively=0.5, calm=0.25, quiet=0.25)

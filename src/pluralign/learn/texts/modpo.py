@@ -28,7 +28,7 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
-from pluralign.losses.contrastive import modpo
+from pluralign.losses.contrastive import labelled_accuracy, modpo
 from pluralign.rewards.endpoint import EndpointReward
 from pluralign.rewards.open import CLOSED_FORM, load_closed_form, load_reward, require_reward, reward_card
 from pluralign.rewards.reward import Reward, template_of
@@ -126,9 +126,9 @@ def fit_modpo(
         if config.standardise and not spread:
             raise InputError(f"'{name}' gives both completions of every pair the same reward: no spread")
         total += weights[name] * rewards * (1 / spread if config.standardise else margin.scale)
-        gaps = rewards[:, 0] - rewards[:, 1]
-        agreement = float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
-        figures[name] = {"agreement": round(agreement, 4), "spread": spread}
+        agreement = labelled_accuracy(torch.as_tensor(rewards[:, 0] - rewards[:, 1]), session.data.weights)
+        figures[name] = {} if agreement is None else {"agreement": round(agreement, 4)}
+        figures[name]["spread"] = spread
     weighted = torch.as_tensor(total).float()
     loss = partial(modpo, weight=weights[own], beta=config.beta)
     return train_policy(
