@@ -21,6 +21,7 @@ from pluralign.learn.texts import rl_rounds
 from pluralign.learn.texts.adversarial import reinforce
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, Rounds
 from pluralign.learn.texts.adversarial.samples import sample_log_probs
+from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.combined_reward import CombinedReward, open_rewards, reward_of_samples
 from pluralign.learn.texts.rl import fit_rl
 from pluralign.learn.texts.rl_rounds import RLConfig
@@ -246,6 +247,15 @@ def test_refusals(tmp_path):
         RLConfig(kl=-1)
     with pytest.raises(InputError, match="'samples'"):
         RLConfig(samples=1)
+
+
+def test_another_sampler_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(rl_rounds, "reinforce", lambda *rest, **more: rest[2](["p"] * 8, ["a"] * 8))
+    monkeypatch.setattr(VLLMSampling, "require", lambda self: None)
+    fit = partial(fit_rl, PROMPTS[:8], rewards=REWARDS, weighting=Fixed(WEIGHTS))
+    fit(run(tmp_path / "out"), config(rounds=1))
+    with pytest.raises(InputError, match=r"config\.vllm was None, is 'colocate'"):
+        fit(run(tmp_path / "out"), config(rounds=1), vllm=VLLMSampling("colocate"))
 
 
 def test_a_tail_and_no_divergence(tmp_path):

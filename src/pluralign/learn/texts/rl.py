@@ -118,6 +118,8 @@ def fit_rl(
     train, held_out = _splits(_texts(prompts, run, config, backbone), run.seed)
     check_batch(run.training.batch_size, config.samples, min(len(train), config.prompts))
     record = _record(run, config, combination, weighting, [*train, *held_out], backbone)
+    if vllm is not None and vllm.mode != "off":
+        record["config"]["vllm"] = vllm.mode
     if run.out is None:
         raise InputError("a run needs a folder; see folder_optional", field="out")
     claim_folder(Path(run.out), record)
