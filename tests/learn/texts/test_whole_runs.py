@@ -176,6 +176,19 @@ def test_rows_stay_together_and_none_is_lost():
     assert all(batch.forest.input_ids.numel() <= 100 or len(batch.rows) == 1 for batch in found)
 
 
+def test_other_validation_rows_have_references_of_their_own(tmp_path):
+    training = Training(epochs=0.2, learning_rate=3e-5, bf16=False)
+    fit = LEARNERS["dpo"]
+    for seed, count in ((1, 20), (2, 20), (3, 24)):
+        rows = [*pairs(24), *pairs(count, seed=seed, split="validation")]
+        for name in ("one", f"alone-{seed}"):
+            fit(rows, Run("tiny-random", tmp_path / name, training))
+        found = [
+            load_card(tmp_path / name).figures["validation_accuracy"] for name in ("one", f"alone-{seed}")
+        ]
+        assert found[0] == found[1]
+
+
 def test_a_row_twice_in_a_step_counts_twice(tmp_path):
     # Where one epoch ends and the next begins within a step, a row may be in it twice.
     session = Session("sft", Run("tiny-random", tmp_path), {}, pairs(8), vocabulary=True)

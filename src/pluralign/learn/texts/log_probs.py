@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pluralign.folders.tensors import read_tensors, write_tensors
+from pluralign.folders.tensors import read_metadata, read_tensors, write_tensors
 from pluralign.learn.engine import processes
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.precision import is_mixed
@@ -44,12 +44,13 @@ def row_log_probs(
 def reference_log_probs(
     session: Session, data: CompletionData, path: Path
 ) -> Float[Tensor, "rows completions"]:
-    """Log-probabilities under the trunk as it is now, nats; cached in a file for resumed runs."""
-    training = session.run.training
+    """Log-probabilities under the trunk as it is now, nats; cached in a file for resumed runs, which may have
+    other validation rows."""
+    training, rows = session.run.training, data.digest()
     with processes().main_process_first():
-        if not path.exists():
+        if not path.exists() or read_metadata(path).get("rows") != rows:
             values = row_log_probs(session.trunk, data, training.token_budget, is_mixed(training))
-            write_tensors(path, {"log_probs": values})
+            write_tensors(path, {"log_probs": values}, {"rows": rows})
     return read_tensors(path)["log_probs"]
 
 
