@@ -171,6 +171,19 @@ def test_one_objective_has_the_weights_of_cpl_bit_for_bit(chain, pairs, tmp_path
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
+def test_other_pairs_to_follow_are_another_run(chain, pairs, tmp_path):
+    config, store = dataclasses.replace(SMALL, steps=2), toy.OneHot(chain)
+    only = {"treasure": pairs["treasure"]}
+    fit_joint_cpl(only, store=store, out=tmp_path, config=config, gradients="guided")
+    turned = [
+        dataclasses.replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+        if pair.split == "validation" else pair
+        for pair in pairs["treasure"]
+    ]  # fmt: skip
+    with pytest.raises(InputError, match=r"held_out\.treasure was"):
+        fit_joint_cpl({"treasure": turned}, store=store, out=tmp_path, config=config, gradients="guided")
+
+
 @pytest.mark.parametrize("gradients", ["sum", "min_norm", "guided"])
 def test_opposite_objectives_are_learned_on_one_layer(chain, pairs, tmp_path, gradients):
     config = CPLConfig(steps=150, batch_size=32, hidden=16, learning_rate=5e-3)

@@ -175,6 +175,16 @@ def test_weights_of_one_objectives_gradient_change_nothing(tmp_path):
         assert figures["gradient_weight_yes"] == 1
 
 
+def test_other_rows_to_follow_are_another_run(tmp_path):
+    pairs = split(data("yes"))
+    fit(tmp_path, pairs, "guided", epochs=0.1)
+    fit(tmp_path, pairs, "guided", epochs=0.1)
+    first, *others = pairs["yes"]
+    turned = dataclasses.replace(first, chosen=first.rejected, rejected=first.chosen)
+    with pytest.raises(InputError, match=r"config\.held_out was"):
+        fit(tmp_path, {"yes": [turned, *others]}, "guided", epochs=0.1)
+
+
 @pytest.mark.parametrize("name", ["min_norm", "guided"])
 def test_weighed_gradients_do_not_depend_on_the_size_of_forests(name, tmp_path):
     pairs = split(data("yes", "no"))

@@ -29,7 +29,7 @@ from pluralign.learn.options.cpl import (
 from pluralign.learn.options.modules import BehaviourCloning, ContrastivePreference
 from pluralign.learn.options.policies import Learned, finish, make_card
 from pluralign.learn.options.scorers import FrozenScorer
-from pluralign.learn.options.tables import DecisionIndex
+from pluralign.learn.options.tables import DecisionIndex, PairTable, table_digest
 from pluralign.learn.phase import GradientsName, Phase, require_gradients
 from pluralign.learn.run_folder import claim_folder
 from pluralign.learn.shared_gradients import HeldOut, ObjectiveRows, SharedGradients
@@ -119,6 +119,8 @@ def fit_joint_cpl(
     _check_data(data, gradients)
     out, settings = Path(out), dataclasses.asdict(config)
     settings |= {"gradients": gradients, "joint": list(data)}
+    if gradients == "guided":
+        settings["held_out"] = {name: _digest(own.validation) for name, own in data.items()}
     digests = {name: own.digest for name, own in data.items()}
     run = {"method": "cpl", "config": settings, "data": digests, "seed": seed}
     claim_folder(out, {**run, "backbone": describe_source(store)})
@@ -233,6 +235,11 @@ def _check(
         )
     if odd := [name for name in pairs if Path(name).name != name]:
         raise InputError(f"cannot be the name of a folder: {odd[0]!r}", field="objective")
+
+
+def _digest(table: PairTable | None) -> str:
+    assert table is not None, "guided weights have been checked for it"
+    return table_digest((table.states, table.actions, table.mask, table.weights), [])
 
 
 def _check_data(data: Mapping[str, CPLData], gradients: GradientsName) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pluralign.core import Examples, InputError, PreferencePair
 from pluralign.core.checks import checked
+from pluralign.core.digests import digest
 from pluralign.core.splits import seed_for
 from pluralign.data.reading import learned_template
 from pluralign.folders.heads import HEADS, KIND, HeadedModel, head_tensors, load_heads
@@ -78,6 +79,9 @@ def fit_mah_dpo(
     settings = {**dataclasses.asdict(config), "objectives": counts}
     if config.gradients == "sum":
         del settings["gradients"]  # Runs of 0.1.0 do not have it.
+    if config.gradients == "guided":
+        followed = [(one.objective, one.texts(), one.weight) for one in rows if one.split == "validation"]
+        settings["held_out"] = digest([repr(followed).encode()])
     session = Session(
         "mah-dpo", run, settings, rows, vocabulary=True, label_weights=True, head=True, several=True
     )
