@@ -191,6 +191,21 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(tmp_path, chain, mon
     assert 25 < forwards < 25 + 30, "training went on where it stopped"
 
 
+def test_what_was_taken_last_in_a_cut_off_episode_makes_another_run(tmp_path, chain):
+    # It has no target, but a share among the options that the data took.
+    played, short = _episodes(chain, 8), dataclasses.replace(FAST, steps=2, backup="expectile")
+    first = played[0].steps[0]
+
+    def fit(action):
+        step = dataclasses.replace(first, action=action)
+        cut = Trajectory("cut", "c", "r", 0, (step,), terminated=False, truncated=True)
+        fit_q([*played, cut], store=toy.OneHot(chain), out=tmp_path, objectives=BOTH, config=short)
+
+    fit(0)
+    with pytest.raises(InputError, match="data was"):
+        fit(1)
+
+
 @pytest.mark.parametrize("backup", ["expectile", "taken", "reference"])
 @pytest.mark.parametrize("unseen", ["free", "never"])
 def test_every_backup_trains(tmp_path, chain, backup, unseen):

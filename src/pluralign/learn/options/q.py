@@ -82,8 +82,8 @@ def fit_q(
     index = DecisionIndex()
     table = encode_values(trajectories, index, rewards, config.n, config.gamma, objectives)
     greedy = None if reference is None else _greedy(reference, index.decisions)
-    columns = (table.states, table.actions, table.sums, table.factors, table.next_states, table.next_actions)
-    digest = table_digest(columns if greedy is None else (*columns, greedy), index.decisions)
+    columns = [getattr(table, field.name) for field in dataclasses.fields(table)]
+    digest = table_digest(columns if greedy is None else [*columns, greedy], index.decisions)
     settings = dataclasses.asdict(config)
     run = {"method": "q", "config": settings, "data": digest, "seed": seed}
     described = {"objectives": names, "objective": objective}
