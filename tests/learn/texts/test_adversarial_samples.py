@@ -148,6 +148,25 @@ def talks():
     return dataclasses.replace(backbone, tokenizer=tokenizer)
 
 
+def test_samples_are_kept_and_those_of_other_prompts_added(tmp_path, monkeypatch):
+    asked = []
+
+    def draw(policy, prompts, *rest, **more):
+        asked.append(prompts)
+        return {prompt: [f"{prompt}!"] for prompt in prompts}
+
+    monkeypatch.setattr(rounds, "draw_samples", draw)
+    backbone = load_backbone("tiny-random")
+    session = SimpleNamespace(
+        out=tmp_path, backbone=backbone, run=Run("tiny-random"), trunk=SimpleNamespace(model=backbone.model)
+    )
+    own = rounds.Rounds(session, AdversarialConfig(), AIRL, [])
+    assert own._kept_samples(1, backbone, ["a", "b"]) == {"a": ["a!"], "b": ["b!"]}
+    assert own._kept_samples(1, backbone, ["a", "c"]) == {"a": ["a!"], "b": ["b!"], "c": ["c!"]}
+    own._kept_samples(1, backbone, ["b", "c"])
+    assert asked == [["a", "b"], ["c"]]
+
+
 def test_samples_in_conversations_end_as_the_data_do(talks, tmp_path, monkeypatch):
     rows = [
         {

@@ -130,11 +130,14 @@ class Rounds:
         return dataclasses.replace(training, learning_rate=rate)
 
     def _kept_samples(self, number: int, policy: Backbone, prompts: Sequence[str]) -> Samples:
-        """Samples that a round's discriminator is trained on; drawn once and reused when a run resumes."""
+        """Samples that a round's discriminator is trained on; drawn once and reused when a run resumes, which
+        may have other validation prompts."""
         path = self._folder(number) / "samples.json"
-        if not path.exists():
-            write_json(path, self._draw(policy, prompts, f"round {number}"))
-        return read_json(path)
+        known: Samples = read_json(path) if path.exists() else {}
+        if missing := [prompt for prompt in prompts if prompt not in known]:
+            known |= self._draw(policy, missing, f"round {number}")
+            write_json(path, known)
+        return known
 
     def _draw(self, policy: Backbone, prompts: Sequence[str], label: str) -> Samples:
         count, seed = self._config.samples, self._run.seed
