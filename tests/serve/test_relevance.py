@@ -20,6 +20,7 @@ class Mentioned:
     name = "mentioned"
 
     def at_stake(self, prompts, principles):
+        self.read = list(prompts)
         return np.array([[float(p.split()[0] in text) for p in principles] for text in prompts])
 
 
@@ -61,6 +62,14 @@ def test_answers_have_the_weights_of_the_prompt_and_report_the_factors(serve, ch
             "name": "mentioned",
             "objectives": ["one", "two"],
         }
+
+
+def test_what_a_developer_says_is_the_systems(serve, chat):
+    estimator = Mentioned()
+    with serve(relevance=RequestRelevance(Relevance(estimator, AIMS), NAMES)) as server:
+        messages = [{"role": "developer", "content": "one"}, {"role": "user", "content": "Hello."}]
+        assert server.post(**chat(messages=messages, steering_relevance=True)).status_code == 200
+        assert estimator.read == ["system: one\n\nuser: Hello."]
 
 
 def test_nothing_changes_for_requests_that_do_not_ask(serve, chat, relevance):

@@ -116,6 +116,34 @@ def test_prompts_with_different_suggestions_need_requests_of_their_own(serve, ch
         assert server.get("/pluralign/config").json()["suggest"] == facts
 
 
+def test_suggestions_are_for_the_messages_that_the_policies_read(serve, chat):
+    class Reading:
+        objectives = tuple(NAMES)
+
+        def suggest(self, prompts, wish=None):
+            self.read = [dict(message) for message in prompts[0]]
+            if not self.read[-1]["content"]:
+                raise InputError("prompt 1 has no tokens", field="prompts")
+            return [SteeringWeights.uniform(NAMES)]
+
+    provider = Reading()
+    with serve(provider=provider) as server:
+        parts = [{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]
+        messages = [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": parts, "name": None},
+        ]
+        asked(server, chat(messages=messages, steering_weights="auto"))
+        expected = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+        assert provider.read == expected
+        asked(server, {"model": "tiny-random", "input": messages[:1], "steering_weights": "auto",
+                       "max_output_tokens": 2}, "/v1/responses")  # fmt: skip
+        assert provider.read == expected[:1]
+        refused = server.post(**chat("", steering_weights="auto"))
+        assert refused.status_code == 400
+        assert refused.json()["error"]["message"] == "no weights can be suggested: prompt 1 has no tokens"
+
+
 def test_a_dial_of_other_objectives_is_refused(serve):
     grid = simplex_grid(["a", "b"], 2)
     other = Calibrated(fit_surrogate(grid, [[0, 1], [0.5, 0.5], [1, 0]]))

@@ -11,7 +11,7 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.jsonl import is_list
 from pluralign.core.splits import seed_for
 from pluralign.lm.decoding import Decoding
-from pluralign.serve.chat import Tools, chat_prompt, continues, schema_of, tools_of
+from pluralign.serve.chat import Tools, chat_prompt, continues, messages_of, schema_of, tools_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema, with_suggestions
 from pluralign.serve.mixes import Mixes
@@ -116,7 +116,8 @@ class RequestParser:
         chat = kind == "chat"
         tools = tools_of(self.deployment, body) if chat else None
         prompts = [chat_prompt(self.deployment, body)] if chat else self._prompts(body["prompt"])
-        weights = self.mixes.read(body, [body["messages"]] if chat else self._texts(body["prompt"]))
+        read = [messages_of(body["messages"])] if chat else self._texts(body["prompt"])
+        weights = self.mixes.read(body, read)
         per_prompt = int(body.get("n") or 1)
         if len(prompts) * per_prompt > self.limits.samples:
             raise Refused(

@@ -8,7 +8,7 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.jsonl import is_list
-from pluralign.core.messages import Conversation, Messages
+from pluralign.core.messages import Conversation, Message, Messages
 from pluralign.lm.grammar import ANY_OBJECT, schema_text
 from pluralign.serve.errors import Refused
 from pluralign.serve.tool_calls import CallFormat, format_of
@@ -37,14 +37,23 @@ def chat_prompt(deployment: PromptEncoder, body: Mapping[str, Any]) -> list[int]
     arguments: dict[str, Any] = dict(body.get("chat_template_kwargs") or {})
     if tools := body.get("tools"):
         arguments["tools"] = [_without_nulls(tool) for tool in tools]
-    given: Sequence[Mapping[str, Any]] = body["messages"]
-    messages = Conversation([_message(one, place) for place, one in enumerate(given)], arguments)
+    messages = Conversation(messages_of(body["messages"]), arguments)
     try:
         if continues(body):
             return deployment.chat_ids(*_split(messages, arguments))
         return deployment.chat_ids(messages)
     except InputError as error:
         raise Refused(400, error.message, param="messages") from error
+
+
+def messages_of(given: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """The messages of a request as models read them: each content one text, nothing that is null, and what a
+    developer says as the system's.
+
+    Raises:
+        Refused: A message has neither content nor calls of tools.
+    """
+    return [_message(one, place) for place, one in enumerate(given)]
 
 
 def tools_of(deployment: PromptEncoder, body: Mapping[str, Any]) -> Tools | None:

@@ -98,13 +98,20 @@ class Mixes:
             normalize: Whether to divide the wishes by their sum.
 
         Raises:
-            Refused: Status 400 for a wish that does not sum to 1, or prompts with different suggestions.
+            Refused: Status 400 for a wish that does not sum to 1, prompts with different suggestions, or a
+                prompt that the provider cannot read.
         """
         assert self.provider is not None
         asked = None
         if wish is not None:
             asked = read_weights(wish, self._objectives, normalize=normalize, field="steering_wish")
-        found = set(self.provider.suggest(prompts, asked))
+        try:
+            found = set(self.provider.suggest(prompts, asked))
+        except InputError as error:
+            raise Refused(
+                400, f"no weights can be suggested: {error.message}", param="steering_weights",
+                code="invalid_steering_weights",
+            ) from error  # fmt: skip
         if len(found) > 1:
             raise Refused(
                 400, "these prompts have different suggested weights; send one prompt per request",

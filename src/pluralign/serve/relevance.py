@@ -9,9 +9,9 @@ from typing import Any
 
 from pluralign.core import InputError
 from pluralign.core.errors import ServerError
-from pluralign.core.message_fields import normal_message
 from pluralign.core.messages import Prompt
 from pluralign.serve.api import ParsedRequest
+from pluralign.serve.chat import messages_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.turns import Turns
 from pluralign.steer.relevance import Relevance
@@ -78,4 +78,4 @@ def _prompt(request: ParsedRequest) -> Prompt:
         if not isinstance(given, str):
             raise Refused(400, f"'{FIELD}' is for requests with one prompt, as text", param=FIELD)
         return given
-    return [normal_message(message, number) for number, message in enumerate(given, start=1)]
+    return messages_of(given)
