@@ -121,6 +121,12 @@ def test_numbers_beyond_all_bounds_are_refused(server, chat):
         assert f"'{field}'" in refused(server.post(data=data))["message"]
     data = json.dumps(chat(steering_weights={"one": "@"})).replace('"@"', "1e-400").encode()
     assert "sum to 1" in refused(server.post(data=data))["message"]
+    # Answers repeat what is in fields of any content.
+    for stream in (False, True):
+        body = {"model": "tiny-random", "input": "a", "metadata": {"a": ["@"]}, "stream": stream}
+        data = json.dumps(body).replace('"@"', "1e999").encode()
+        error = refused(server.post("/v1/responses", data=data))
+        assert error["message"] == "'metadata.a' has a number that is too large"
 
 
 def test_completions_are_refused_likewise(server):

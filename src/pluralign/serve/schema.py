@@ -105,9 +105,18 @@ def _check_object(value: dict[str, Any], schema: Schema, where: str) -> None:
                 400, f"unknown {noun} {name[:60]!r}; known: {known}", param=_join(where, name[:60]),
                 code="unknown_" + noun,
             )  # fmt: skip
+        _require_finite(one, _join(where, name[:60]))
     for name in schema.get("required", ()):
         if name not in value:
             raise Refused(400, f"'{_join(where, name)}' is missing", param=_join(where, name))
+
+
+def _require_finite(value: Any, where: str) -> None:
+    """Refuse infinities, which JSON spells as numbers of many digits but answers cannot repeat."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise Refused(400, f"'{where}' has a number that is too large", param=where) from error
 
 
 def describe(schema: Schema) -> str:
