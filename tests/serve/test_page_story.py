@@ -96,6 +96,19 @@ def test_the_storys_choices_shift_as_the_dials_turn(serve, toll, opened):
         assert page.title() == "pluralign: set the mix"
 
 
+@pytest.mark.parametrize("pressed", ["#options button", "#choose"])
+def test_a_choice_that_is_pressed_twice_is_one_choice(serve, toll, opened, pressed):
+    with serve(story=toll) as server:
+        page = opened(server)
+        page.get_by_role("tab", name="Story").click()
+        page.locator("#options button").first.wait_for()
+        page.evaluate("one => { for (const _ of [1, 2]) document.querySelector(one).click(); }", pressed)
+        becomes(page, "document.querySelector('#scene').textContent.includes('Night')")
+        becomes(page, "document.activeElement.id === 'scene'")
+        assert page.locator("#past summary").inner_text() == "1 choice so far"
+        assert not page.locator("#sum").inner_text().startswith("The end")
+
+
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_shows_all_of_it(serve, toll, rewards, opened, width):
     with serve(story=toll, rewards=rewards, fronts={"chat": FRONT}) as server:

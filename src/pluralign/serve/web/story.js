@@ -38,6 +38,11 @@ class Story {
   }
   likeliest() { return this.found.mixed.indexOf(Math.max(...this.found.mixed)); }
   take(action) {
+    // The options are those of the last response: before the next one, a press would take one of another decision.
+    if (this.actions.length !== this.found.taken.length) {
+      if (!this.asking) this.look(true);
+      return;
+    }
     $("story-status").textContent = `Taken: ${this.found.options[action]}`;
     this.actions.push(action);
     this.look(true);
