@@ -119,6 +119,9 @@ def test_a_steered_policy_plays(learned, run, story, tmp_path, refuses):
     assert "either --policy, or --policies" in refuses(*play)
     assert "expected NAME=DIR" in refuses(*play, "--policies", "score", "--weights", "score=1")
     assert "unknown objective 'fame'" in refuses(*play, "--policy", "random", "--objectives", "fame")
+    for option, value in (("weights", "score=1"), ("power", "1")):
+        said = refuses(*play, "--policy", "random", f"--{option}", value)
+        assert f"field '{option}': requires --policies" in said
 
 
 def test_behaviour_cloning_and_a_policy_that_plays_alone(learned, run, story, tmp_path):

@@ -13,6 +13,7 @@ from pluralign.evaluate.play import PolicyResult, evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, load_agents, open_policy, open_trained
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.steered import steered
 from pluralign.steer.suggest import constant_weights
 
@@ -22,7 +23,7 @@ def evaluate_play(
     policy: str = "",
     policies: tuple[str, ...] = (),
     weights: str = "",
-    power: float = 0.0,
+    power: float = GEOMETRIC,
     episodes: int = 300,
     seed: int = 0,
     greedy: bool = False,
@@ -107,6 +108,8 @@ def _policy(policy: str, policies: tuple[str, ...], weights: str, power: float, 
     if bool(policy) == bool(policies):
         raise InputError("give either --policy, or --policies with --weights", field="policy")
     if policy:
+        if weights or power != GEOMETRIC:
+            raise InputError("requires --policies", field="weights" if weights else "power")
         return open_policy(policy, models)
     folders = named_folders(policies, "policies")
     return steered(load_agents(folders, models), constant_weights(weights), power)
