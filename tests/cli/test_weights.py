@@ -82,12 +82,20 @@ def test_one_person_and_the_answers_that_contradict(run, tmp_path, capsys):
     assert run("weights", "--choices", path, "--out", tmp_path / "coin") == 1
 
 
-def test_wrong_options_are_refused(run, routes, tmp_path, capsys):
+def test_wrong_options_are_refused(run, refuses, routes, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("weights", "--out", out) == 2
     assert run("weights", "--choices", routes, "--policies", "a=b", "--out", out) == 2
     assert run("weights", "--choices", routes, *VALUES, "--prior", "people", "--out", out) == 2
     assert "several people" in capsys.readouterr().err
+    episodes = ["--trajectories", tmp_path / "t.jsonl", "--policies", "a=x", "b=y", "--out", out]
+    for option, value in (("values", "a=c"), ("person", "id"), ("prior", "people"), ("missing", "drop")):
+        said = refuses("weights", *episodes, f"--{option}", value)
+        assert f"field '{option}': requires --choices" in said
+    said = refuses("weights", "--choices", routes, "--sides", "a=b", "c=d", "--missing", "drop", "--out", out)
+    assert "field 'missing': requires --values" in said
+    said = refuses("weights", "--choices", routes, "--rating", "stars", "--out", out)
+    assert "field 'rating': requires --values or --rewards" in said
     (tmp_path / "bad.json").write_text('{"weights": {"a": 1.0}}')
     with pytest.raises(pl.InputError, match="of one person"):
         load_posterior(tmp_path / "bad.json")

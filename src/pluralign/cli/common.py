@@ -69,6 +69,17 @@ def say_weights(report: WeightReport, out: Path) -> tuple[Figures, int]:
     return figures, int(report.by_chance)
 
 
+def refuse(message: str, **options: object) -> None:
+    """Refuse options that were given: those that are not None.
+
+    Raises:
+        InputError: One was given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(message, field=name)
+
+
 def named_entries(entries: Sequence[str], field: str, form: str, *, required: bool = True) -> dict[str, str]:
     """Read ``NAME=THING`` entries.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from pluralign.cli.common import named_entries, named_folders, named_policies
+from pluralign.cli.common import named_entries, named_folders, named_policies, refuse
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.dtypes import DTypeName
 from pluralign.steer.suggest import constant_weights
@@ -46,7 +46,7 @@ def read_guides(
     """
     named = named_folders(guides, "guides")
     if not named:
-        _refuse("requires --guides", weights=weights, strength=strength, candidates=candidates)
+        refuse("requires --guides", weights=weights, strength=strength, candidates=candidates)
         return None
     from pluralign.steer.value_guided import Guidance
     from pluralign.steer.writers import Guides
@@ -91,16 +91,16 @@ def read_steering(
     """
     mix = read_mix(policies, weights)
     if mix is None:
-        _refuse("requires --policies; the weights of guides alone are --weights", guide_weights=guide_weights)
+        refuse("requires --policies; the weights of guides alone are --weights", guide_weights=guide_weights)
     own = weights if mix is None else guide_weights
     if block is not None:
-        _refuse("does not apply to --block", strength=strength, candidates=candidates)
+        refuse("does not apply to --block", strength=strength, candidates=candidates)
         return mix, read_blocks(guides, own, block, draws, block_tokens, dtype)
-    _refuse("requires --block", draws=draws, block_tokens=block_tokens)
+    refuse("requires --block", draws=draws, block_tokens=block_tokens)
     if mix is not None and guides:
         raise InputError("guide every token of a single model; with --policies, give --block", field="guides")
     if mix is not None:
-        _refuse("requires --guides", guide_weights=guide_weights, strength=strength, candidates=candidates)
+        refuse("requires --guides", guide_weights=guide_weights, strength=strength, candidates=candidates)
         return mix, None
     return None, read_guides(guides, own, strength, candidates)
 
@@ -122,14 +122,14 @@ def read_samples(
         message = "requires a range of samples, such as --samples 4..32"
         given = {"price": price, "rewards": rewards or None, "reward_weights": reward_weights}
         given |= {"reward_distribution": reward_distribution}
-        _refuse(message, **given, context=context, context_model=context_model)
+        refuse(message, **given, context=context, context_model=context_model)
         return numbers[0]
     if price is None:
         raise InputError("a range of samples requires the --price of one", field="samples")
     if not rewards:
         raise InputError("a range of samples requires --rewards that say which are good", field="samples")
     if context is None:
-        _refuse("requires --context", context_model=context_model)
+        refuse("requires --context", context_model=context_model)
     from pluralign.steer.budget import Budget
 
     named = named_entries(rewards, "rewards", "NAME=REWARD")
@@ -148,10 +148,3 @@ def _count(text: str, samples: str) -> int:
 
 def _weights(given: str | None, names: tuple[str, ...]) -> SteeringWeights:
     return SteeringWeights.uniform(names) if given is None else constant_weights(given)
-
-
-def _refuse(message: str, **options: object) -> None:
-    """Refuse options that were given."""
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(message, field=name)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pluralign.cli.common import Figures, named_entries, named_folders, say, say_table, say_weights, wrote
+from pluralign.cli.common import (
+    Figures,
+    named_entries,
+    named_folders,
+    refuse,
+    say,
+    say_table,
+    say_weights,
+    wrote,
+)
 from pluralign.core import InputError
 from pluralign.data.choice_tables import ChoiceColumns, Missing
 from pluralign.data.choices import read_choices
@@ -90,14 +99,20 @@ def infer_weights(
     """
     if (choices is None) == (trajectories is None):
         raise InputError("give either choices or trajectories", field="choices")
+    columns = {"chosen": chosen, "rank": rank, "rating": rating, "person": person, "question": question,
+               "option": option}  # fmt: skip
     if trajectories is not None:
+        read = {"values": values, "rewards": rewards, "sides": sides, "prompt": prompt, "options": options}
+        refuse("requires --choices", **_given({**read, **columns, "missing": missing, "prior": prior}))
         return _of_episodes(trajectories, policies, lapse, seed, out)
     if policies:
         raise InputError("requires --trajectories", field="policies")
     if sum(map(bool, (values, rewards, sides))) > 1:
         raise InputError("give only one of --values, --rewards and --sides", field="values")
-    columns = {"chosen": chosen, "rank": rank, "rating": rating, "person": person, "question": question,
-               "option": option}  # fmt: skip
+    if not values:
+        refuse("requires --values", **_given({"missing": missing}))
+        if not rewards:
+            refuse("requires --values or --rewards", **_given({**columns, "person": ""}))
     for field, given in (("prompt", prompt), ("options", options)):
         if bool(given) > bool(rewards):
             raise InputError("requires --rewards", field=field)
@@ -126,6 +141,12 @@ def infer_weights(
 
     posterior = infer(found, scales=scales, lapse=lapse, seed=seed)
     return say_weights(report_weights(posterior, found, contradictions=not sides), out)
+
+
+def _given(options: Mapping[str, object]) -> dict[str, object]:
+    """Options, with None for those that have their default."""
+    usual = {"chosen": "chosen", "missing": "refuse", "prior": "flat"}
+    return {name: value if value and value != usual.get(name) else None for name, value in options.items()}
 
 
 def _of_values(path: str, columns: ChoiceColumns) -> Sequence[Choice]:
