@@ -163,3 +163,17 @@ def test_wrong_options(run, outcomes, stances, tmp_path, capsys, given, message)
     assert run("evaluate", "values", *(real.get(one, one) for one in given), "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_options_that_would_be_ignored_are_refused(refuses, outcomes, stances, tmp_path):
+    ask = ["evaluate", "values", "--out", tmp_path / "out"]
+    for option in ("lotteries", "processes", "sheet"):
+        said = refuses(
+            *ask, "--model", "tiny-random", "--stances", stances, f"--{option}", tmp_path / "x.csv"
+        )
+        assert f"field '{option}': requires --outcomes" in said
+    said = refuses(*ask, "--model", "tiny-random", "--outcomes", outcomes, "--power", "1")
+    assert "field 'power': requires --policies" in said
+    rater = ["--rater", "judge:tiny-random", "--outcomes", outcomes]
+    assert "field 'reading': is of models" in refuses(*ask, *rater, "--reading", "likelihood")
+    assert not (tmp_path / "out").exists()

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
 
-from pluralign.cli.common import Figures, Requests, named_policies, say, wrote
+from pluralign.cli.common import Figures, Requests, named_policies, refuse, say, wrote
 from pluralign.core import InputError, simplex_grid
 from pluralign.evaluate.values.settings import AuditConfig, Reading
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
+from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.suggest import constant_weights
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Sources:
     weights_grid: int = 0
     checkpoints: tuple[Path, ...] = ()
     reading: Reading = "letters"
-    power: float = 0.0
+    power: float = GEOMETRIC
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def evaluate_values(
 
     if asked.outcomes is None and asked.stances is None:
         raise InputError("give --outcomes, --stances or both", field="outcomes")
+    if asked.outcomes is None:
+        refuse("requires --outcomes", lotteries=asked.lotteries, processes=asked.processes, sheet=sheet)
     material = load_material(asked.outcomes, asked.lotteries, asked.processes, asked.stances)
     if sheet is not None:
         written = write_outcome_sheet(material.outcomes, sheet, audit)
@@ -143,7 +146,11 @@ def _subjects(
         )
     if (source.weights or source.weights_grid) and not source.policies:
         raise InputError("weights need --policies", field="weights")
+    if source.power != GEOMETRIC and not source.policies:
+        raise InputError("requires --policies", field="power")
     if source.rater:
+        if source.reading != Sources.reading:
+            raise InputError("is of models; a rater answers by itself", field="reading")
         outcomes = material.outcomes
         return [subjects.rater_subject(source.rater, outcomes, audit, endpoint=endpoint, dtype=dtype)]
     if source.checkpoints:
