@@ -36,6 +36,19 @@ def test_a_sheet_goes_out_and_comes_back(comparisons, tmp_path, suffix):
     assert (report.new_annotations, report.unanswered) == (2, 0)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_sheet_with_answers_is_not_replaced(comparisons, tmp_path, suffix):
+    sheet = tmp_path / f"sheet{suffix}"
+    export_sheet(comparisons, SCORE, sheet)
+    empty = sheet.read_bytes()
+    export_sheet(comparisons, SCORE, sheet)
+    assert sheet.read_bytes() == empty
+    fill_in(sheet, ["first", *[""] * 5])
+    with pytest.raises(InputError, match=f"sheet{suffix}: exists, perhaps with answers"):
+        export_sheet(comparisons, SCORE, sheet)
+    assert len(import_sheet(sheet, comparisons).answers) == 1
+
+
 def fill_in(sheet, told):
     import csv
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,22 +28,24 @@ def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: 
         path: File to write: ``.csv`` for a spreadsheet, ``.jsonl`` for a program.
 
     Raises:
-        InputError: The suffix is neither, or the file cannot be written.
+        InputError: The suffix is neither, the file exists and is anything but this sheet without answers, or
+            it cannot be written.
     """
     path = Path(path)
     rows = [dict(zip(COLUMNS, _cells(c, objective), strict=True)) for c in comparisons]
-    suffix = _suffix(path)
-    with (
-        replace_when_whole(path) as temporary,
-        # Spreadsheets read a CSV file as UTF-8 only if it begins with a byte order mark.
-        temporary.open("w", encoding="utf-8-sig" if suffix == ".csv" else "utf-8", newline="") as handle,
-    ):
-        if suffix == ".csv":
-            writer = csv.DictWriter(handle, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        else:
-            handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    suffix, text = _suffix(path), io.StringIO(newline="")
+    if suffix == ".csv":
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    # Spreadsheets read a CSV file as UTF-8 only if it begins with a byte order mark.
+    sheet = text.getvalue().encode("utf-8-sig" if suffix == ".csv" else "utf-8")
+    if path.is_file() and path.read_bytes() != sheet:
+        raise InputError("exists, perhaps with answers, which would be lost; choose another name", path=path)
+    with replace_when_whole(path) as temporary:
+        temporary.write_bytes(sheet)
 
 
 def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRater:
