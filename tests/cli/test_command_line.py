@@ -29,7 +29,7 @@ def test_every_verb_has_help_with_an_example(verb, run, capsys):
 
 def read_only(command, monkeypatch):
     """Read a command's options as its verb does, without running it."""
-    monkeypatch.setattr(cli, "_require_own_out", lambda run: sys.exit(0))
+    monkeypatch.setattr("pluralign.cli.arguments.require_own_outputs", lambda run, json: sys.exit(0))
     with pytest.raises(SystemExit) as ended:
         cli.main(shlex.split(command, comments=True)[1:])
     assert ended.value.code == 0, command

@@ -262,4 +262,22 @@ def test_an_input_is_not_replaced_by_the_output(files, tmp_path, refuses):
     for command in (("score", "--model", "tiny-random", "--data", own), ("pair", own, "--objective", "o")):
         for out in (own, tmp_path / "link"):
             assert "is an input as well" in refuses(*command, "--out", out)
+    read = ("evaluate", "reward", "--model", "tiny-random", "--data", own)
+    named = ("evaluate", "harms", f"random={own}")
+    learn = ("learn", "dpo", "--model", "tiny-random", "--data", own, "--out", tmp_path / "out")
+    for command in (read, named, learn):
+        assert "is an input as well" in refuses(*command, "--json", own)
     assert own.read_bytes() == (files / "pairs.jsonl").read_bytes()
+    score = ("score", "--model", "tiny-random", "--data", own, "--out", tmp_path / "a.jsonl")
+    assert "is the output as well" in refuses(*score, "--json", tmp_path / "a.jsonl")
+
+
+def test_texts_that_are_no_paths_are_not_taken_for_the_output(files, tmp_path, refuses, monkeypatch):
+    out = tmp_path / "ratings.jsonl"
+    out.write_text("")
+    pairs = files / "pairs.jsonl"
+    command = ("evaluate", "win-rate", "--a", pairs, "--b", pairs, "--rater", "dice", "--objective", "o")
+    assert "unknown rater 'dice'" in refuses(*command, "--description", "x" * 300, "--out", out)
+    # Options without a value are not the working directory.
+    monkeypatch.chdir(tmp_path)
+    assert "none.csv" in refuses("weights", "--choices", "none.csv", "--values", "a=b", "b=c", "--out", ".")

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain, dropwhile, takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -188,11 +188,13 @@ def _run(given: list[str]) -> int:
 
 def _call(verb: str, rest: list[str]) -> int:
     module, _, name = VERBS[verb][0].partition(":")
+    from pluralign.cli.arguments import require_own_outputs
+
     function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
     if VERBS[verb][0] == _BY_ROW:
         function = function(verb.removeprefix("learn "))
     run, json, device = _parse(function, f"pluralign {verb}", rest, verb not in _WITHOUT_MODEL)
-    _require_own_out(run)
+    require_own_outputs(run, json)
     if device is None:
         result = run()
     else:
@@ -206,18 +208,6 @@ def _call(verb: str, rest: list[str]) -> int:
     # A closed pipe can still be handled here; at exit it is too late.
     sys.stdout.flush()
     return code
-
-
-def _require_own_out(run: partial[Any]) -> None:
-    """Refuse an output that is one of the inputs, which it would replace."""
-    out = run.keywords.get("out")
-    given = [*run.args, *(value for name, value in run.keywords.items() if name != "out")]
-    several = (cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,) for value in given)
-    if not isinstance(out, str | Path) or not Path(out).exists():
-        return
-    for path in chain.from_iterable(several):
-        if isinstance(path, str | Path) and Path(path).exists() and Path(path).samefile(out):
-            raise InputError("is an input as well, which the output would replace", path=out, field="out")
 
 
 def _parse(

@@ -1,13 +1,17 @@
-"""Reading of single values on the command line."""
+"""Values on the command line: how single ones are read, and that no output is an input."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+from pluralign.core import InputError
 
 
 def value_rules() -> ConstructorRegistry:
@@ -48,3 +52,43 @@ def _number(text: str) -> float:
     if math.isnan(value):
         raise ValueError(f"expected a number, found {text!r}")
     return value
+
+
+def require_own_outputs(run: partial[Any], json: Path | None) -> None:
+    """Refuse outputs that would replace an input of the call, or each other.
+
+    Args:
+        run: Call of a verb; its output is ``out``.
+        json: File for the figures.
+
+    Raises:
+        InputError: An output is an input, or both outputs are one file.
+    """
+    out = run.keywords.get("out")
+    inputs = [value for name, value in run.keywords.items() if name != "out"]
+    paths = [path for value in (*run.args, *inputs) for path in _paths(value)]
+    for field, output in (("out", out), ("json", json)):
+        if isinstance(output, str | Path) and any(_same(path, output) for path in paths):
+            raise InputError("is an input as well, which the output would replace", path=output, field=field)
+    if json is not None and isinstance(out, str | Path) and Path(out).resolve() == json.resolve():
+        raise InputError("is the output as well, which the figures would replace", path=json, field="json")
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """What may be a path in a value: texts, their parts after NAME=, and those of settings."""
+    if isinstance(value, str | Path):
+        text = str(value)
+        yield from (text, text.partition("=")[2])
+    elif isinstance(value, tuple):
+        for one in cast("tuple[Any, ...]", value):
+            yield from _paths(one)
+    elif dataclasses.is_dataclass(value):
+        for own in dataclasses.fields(value):
+            yield from _paths(getattr(value, own.name))
+
+
+def _same(path: str, output: str | Path) -> bool:
+    try:
+        return bool(path) and Path(path).samefile(output)
+    except OSError:
+        return False  # there is no such file, or the text is too long for a path
