@@ -151,6 +151,12 @@ def test_people_rate_by_a_sheet_and_agreement_is_told(learned, run, tmp_path, ca
     assert run("agree", tmp_path / "oracle.jsonl", tmp_path / "human.jsonl", "--json", figures) == 0
     assert json.loads(figures.read_text())["all"]["kappa"] == 1.0
     assert "kappa, all: 1.000" in capsys.readouterr().out
+    # What is not defined is null: JSON has no NaN.
+    one = tmp_path / "one.jsonl"
+    assert run(*rate[:4], "--comparisons.count", 1, "--rater", "oracle", "--out", one) == 0
+    assert run("agree", one, one, "--json", figures) == 0
+    assert "NaN" not in figures.read_text()
+    assert json.loads(figures.read_text())["all"]["kappa"] is None
 
 
 def test_broken_files_and_names_are_refused(learned, refuses, tmp_path):
