@@ -50,6 +50,10 @@ def test_bad_input_is_told_at_once(complaint, tmp_path, folders, monkeypatch):
     assert "cannot be read" in complaint("--policies", one, *tiny, "--token-file", tmp_path / "nowhere")
     assert "cannot be written" in complaint("--policies", one, *tiny, "--port", 0, "--audit", "/proc/x/y")
     assert "'audit_required': is for --audit" in complaint("--policies", one, *tiny, "--audit-required", True)
+    assert "'ask_questions': is for --ask" in complaint("--policies", one, *tiny, "--ask-questions", 3)
+    assert "'features': is for --story" in complaint("--policies", one, *tiny, "--features", tmp_path)
+    for typo in (("--weights", "onee=1"), ("--preset", "kind=onee=1")):
+        assert "unknown objective 'onee'; known: one" in complaint("--policies", "one=/nowhere", *tiny, *typo)
     assert "'drain': must be 0 or more" in complaint("--policies", one, *tiny, "--drain", -1)
     (tmp_path / "token").write_text("two words")
     assert "without spaces" in complaint("--policies", one, *tiny, "--token-file", tmp_path / "token")

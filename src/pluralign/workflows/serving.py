@@ -80,6 +80,10 @@ class ServiceParts:
         self._asker = page.ask and Asker(load_questions(page.ask), page.ask_questions)
         if (page.story is None) != (not self.story_policies):
             raise InputError("--story and --story-policies must be given together", field="story")
+        if page.ask is None and page.ask_questions != PageOptions.ask_questions:
+            raise InputError("is for --ask FILE", field="ask_questions")
+        if page.story is None and page.features is not None:
+            raise InputError("is for --story", field="features")
         if (sources.relevance is None) != (sources.principles is None):
             raise InputError("--relevance and --principles must be given together", field="relevance")
         self._principles = sources.principles and load_objectives(sources.principles)
@@ -88,6 +92,9 @@ class ServiceParts:
         for option, known in (("default_weights", self.inferred), ("ask", self._asker)):
             if known is not None:
                 require_served(known.objectives, served, option)
+        for weights in (self.weights, *self.presets.values()):
+            if weights is not None:
+                SteeringWeights(weights).require_known(names)
         if self.weights is not None and self.inferred is not None:
             raise InputError("is given together with --weights", field="default_weights")
         if sources.implied_dial and self.inferred is None:
