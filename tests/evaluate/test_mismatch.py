@@ -64,6 +64,10 @@ def test_a_shuffled_series_is_0_within_its_interval(tmp_path):
             "expected runs of one method, found bc, cpl",
         ),
         (lambda found: _card(next(iter(found)), {"other": 1.0}), "no figure in common"),
+        (
+            lambda found: [_card(one, {"loss": 1.0}) for one in found],
+            "all figures of the 5 runs are the same",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(runs, change, message):

@@ -87,7 +87,7 @@ def find_mismatch(outcomes: Mapping[str | Path, float]) -> Mismatch:
 
     Raises:
         InputError: There are fewer than four folders, an outcome is not finite, all outcomes are equal, the
-            methods differ, a folder has no card, or they have no figure in common.
+            methods differ, a folder has no card, or they have no figure in common that differs between them.
 
     Examples:
         >>> from pluralign.evaluate.mismatch import find_mismatch
@@ -114,6 +114,8 @@ def find_mismatch(outcomes: Mapping[str | Path, float]) -> Mismatch:
         raise InputError("the runs' cards have no figure in common", field="runs")
     columns = {name: tuple(own[name] for own in watched) for name in common}
     varied = {name: column for name, column in columns.items() if len(set(column)) > 1}
+    if not varied:
+        raise InputError(f"all figures of the {len(cards)} runs are the same", field="runs")
     return Mismatch(
         tuple(map(str, folders)), values, varied,
         {name: spearman(column, values) for name, column in varied.items()},
