@@ -89,7 +89,12 @@ def test_a_full_queue_is_told_and_empties(serve, chat, slow):
 def test_samples_are_queued_all_or_none(serve, chat):
     with serve(Limits(running=2, queue=1)) as server:
         refused(server.post(**chat(n=4)), 429)
-        assert len(server.post(**chat(n=3)).json()["choices"]) == 3
+        answer = server.post(**chat(n=3)).json()
+        assert len(answer["choices"]) == 3
+        # The prompt of a refused request is not counted: it was not read.
+        usage, counted = answer["usage"], server.metrics()
+        assert counted['pluralign_tokens_total{kind="prompt"}'] == usage["prompt_tokens"]
+        assert counted['pluralign_tokens_total{kind="completion"}'] == usage["completion_tokens"]
 
 
 def test_answers_that_take_too_long(serve, chat, slow):

@@ -149,8 +149,10 @@ class Service:
     def finish(self, record: RequestRecord) -> None:
         """Count a text request that has ended, and write its line to the audit file."""
         row = record.end()
-        self.metrics.tokens["prompt"] += row["prompt_tokens"]
-        self.metrics.tokens["completion"] += row["completion_tokens"]
+        if record.accepted:
+            # Nobody has read the prompt of a request that was refused.
+            self.metrics.tokens["prompt"] += row["prompt_tokens"]
+            self.metrics.tokens["completion"] += row["completion_tokens"]
         if record.status == 200:
             self.metrics.latency.observe(row["milliseconds"] / 1000)
         if record.first_token is not None:
