@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pluralign.core import InputError
 from pluralign.data.answers import Answers
 from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.lm.backbone import load_backbone
@@ -62,3 +63,14 @@ def test_prompts_that_sources_share_are_read_once(rewards, tmp_path, monkeypatch
         for own, other in zip(found[pair], rows, strict=True):
             np.testing.assert_allclose(own, other, atol=1e-5)
     assert found["r0", "a"] != found["r1", "a"]
+
+
+def test_a_file_of_something_else_is_not_replaced(rewards, tmp_path):
+    path = tmp_path / "rewards.jsonl"
+    path.write_text('{"prompt": "p", "completion": "one"}\n')
+    with pytest.raises(InputError, match="is not a file of kept rewards"):
+        score_sources(rewards, SOURCES, path, wanted=[("r0", "a")])
+    assert path.read_text() == '{"prompt": "p", "completion": "one"}\n'
+    path.write_text("")
+    for wanted in ([("r0", "a")], [("r1", "a")]):
+        assert set(score_sources(rewards, SOURCES, path, wanted=wanted)) == set(wanted)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import digest
+from pluralign.core.files import check_beginning
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
@@ -49,7 +50,8 @@ def score_sources(
         dtype: Precision of reward models that are loaded here.
 
     Raises:
-        InputError: A reward model cannot be loaded, or gives a reward that is not finite.
+        InputError: A reward model cannot be loaded, or gives a reward that is not finite; or the file exists
+            and is no such file.
     """
     # Files of rewards call float32 None.
     precision = None if dtype == "float32" else resolve_dtype(dtype)
@@ -62,6 +64,8 @@ def score_sources(
     }
     tasks = _tasks(sources, wanted)
     if not _is_of(path, run, len(tasks)):
+        if path.is_file():
+            check_beginning(path, b'{"run": ', "a file of kept rewards, which are written there")
         _score(scorers, sources, tasks, path, run, precision)
     found = _read(path, "rewards")
     return {pair: found.get(pair, []) for pair in wanted}
