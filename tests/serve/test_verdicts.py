@@ -58,6 +58,30 @@ def test_several_answers_say_whether_weights_decide(serve, undecided, sure):
         assert found["decided"] == sure
 
 
+def test_an_end_that_nobody_wrote_does_not_count(serve, undecided, monkeypatch):
+    asked = []
+
+    def decide(inferred, question):
+        asked.append(question)
+        return pl.decide(inferred, question)
+
+    monkeypatch.setattr("pluralign.serve.verdicts.decide", decide)
+    with serve(inferred=undecided) as server:
+        body = {
+            "model": "tiny-random",
+            "prompt": "ab",
+            "n": 2,
+            "max_tokens": 60,
+            "seed": 1,
+            "temperature": 1.5,
+        }
+        found = server.post("/v1/completions", **body, stop=["e", "a", "5", "#"]).json()
+        assert {choice["finish_reason"] for choice in found["choices"]} == {"stop"}
+        texts = [choice["text"] for choice in found["choices"]]
+        for own, expected in zip(asked[0].values, values_of(server, ["ab"] * 2, texts), strict=True):
+            assert own == pytest.approx(expected)
+
+
 def test_equal_answers_leave_nothing_to_decide(serve, chat, undecided):
     with serve(inferred=undecided) as server:
         found = server.post(**chat(n=3, temperature=0)).json()

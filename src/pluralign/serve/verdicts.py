@@ -78,10 +78,12 @@ class AnswerVerdicts:
 
     def _read(self, answer: Answer) -> list[tuple[list[int], int]]:
         """Token ids of each prompt with its answer, and the answer's place. The token that ends an answer
-        counts where all answers ended by themselves."""
+        counts where all answers ended by themselves: none was cut off, and none by a stop text of the
+        request, after which nobody wrote that token."""
         known = self._deployment
-        ended = all(reason != "length" for reason in answer.finish_reasons)
         chat, found = answer.request.kind != "completions", list[tuple[list[int], int]]()
+        own_stops = set(answer.request.samples[0].decoding.stop) - set(known.stops if chat else ())
+        ended = not own_stops and all(reason != "length" for reason in answer.finish_reasons)
         for sample, text in zip(answer.request.samples, answer.texts, strict=True):
             own = known.answer_ids(sample.lead + text, chat=chat, ended=ended)
             found.append(([*sample.prompt_ids, *own], len(sample.prompt_ids)))
