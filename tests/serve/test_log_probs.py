@@ -3,6 +3,11 @@
 import openai
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
+from pluralign.lm.backbone import load_tokenizer
+from pluralign.serve.log_probs import TokenTexts
 
 from .mixtures import WEIGHTS, chat_of, complete, mixed, tokenizer
 
@@ -18,7 +23,8 @@ def test_log_probs_of_an_answer_are_the_mixtures(server, chat):
         assert entry.logprob == pytest.approx(float(best.values[0]), abs=2e-5)
         assert [one.logprob for one in entry.top_logprobs] == pytest.approx(best.values.tolist(), abs=2e-5)
         assert [one.token for one in entry.top_logprobs] == [decode([i]) for i in best.indices.tolist()]
-        assert bytes(entry.bytes).decode() == entry.token == decode([int(best.indices[0])])
+        assert entry.token == decode([int(best.indices[0])])
+        assert bytes(entry.bytes).decode(errors="replace") == entry.token
         ids = [*ids, int(best.indices[0])]
 
 
@@ -30,6 +36,23 @@ def test_log_probs_of_a_stream_are_those_of_the_whole(server, chat):
     assert [one for part in parts if part for one in part.content] == whole.logprobs.content
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert text == whole.message.content
+
+
+@pytest.mark.parametrize("model", ["tiny-random", "smollm2-135m"])
+def test_bytes_of_tokens_that_are_parts_of_characters(model):
+    text, known = "é 😀, 日本 a�", load_tokenizer(model)
+    texts, ids = TokenTexts(known), known(text, add_special_tokens=False).input_ids
+    assert "�" in "".join(texts[token] for token in ids[:-1])
+    assert bytes(byte for token in ids for byte in texts.bytes(token)).decode() == text
+
+
+def test_bytes_of_sentencepieces():
+    vocabulary = {"<unk>": 0, "<0xE2>": 1, "<0x82>": 2, "<0xAC>": 3, "▁a": 4, "�": 5}
+    model = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    model.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    texts = TokenTexts(PreTrainedTokenizerFast(tokenizer_object=model))
+    assert bytes([*texts.bytes(1), *texts.bytes(2), *texts.bytes(3)]).decode() == "€"
+    assert bytes(texts.bytes(5)).decode() == "�"
 
 
 @pytest.mark.parametrize("form", ["text", "ids"])

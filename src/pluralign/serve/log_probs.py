@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from pluralign.steer.requests import TokenLogProb
+
+_HALF = "\N{REPLACEMENT CHARACTER}"
+# SentencePiece's name of a token that is a single byte.
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 class TokenTexts:
@@ -28,6 +35,18 @@ class TokenTexts:
         if text is None:
             text = self._known[token] = str(self._tokenizer.decode([token]))
         return text
+
+    def bytes(self, token: int) -> list[int]:
+        """The bytes of a token, which may be a part of a character."""
+        text = self[token]
+        if _HALF in text:
+            name = str(self._tokenizer.convert_ids_to_tokens(token))
+            if found := _BYTE.fullmatch(name):
+                return [int(found[1], 16)]
+            known = _bytes_by_character()
+            if all(character in known for character in name):
+                return [known[character] for character in name]
+        return list(text.encode())
 
     def text(self, tokens: Sequence[int]) -> str:
         """The text of several tokens together."""
@@ -76,5 +95,10 @@ def completion_log_probs(
 
 
 def _entry(token: int, log_prob: float, texts: TokenTexts) -> dict[str, Any]:
-    text = texts[token]
-    return {"token": text, "logprob": max(log_prob, -9999.0), "bytes": list(text.encode())}
+    return {"token": texts[token], "logprob": max(log_prob, -9999.0), "bytes": texts.bytes(token)}
+
+
+@cache
+def _bytes_by_character() -> dict[str, int]:
+    """Bytes by the characters that stand for them in the names of tokens (GPT-2's)."""
+    return {character: byte for byte, character in bytes_to_unicode().items()}
