@@ -108,7 +108,7 @@ def test_the_data_goes_its_way(learned, run, story, tmp_path):
     assert (out / "sweep.jsonl").read_bytes() == before
 
 
-def test_a_steered_policy_plays(learned, run, story, tmp_path, refuses):
+def test_a_steered_policy_plays(learned, run, story, tmp_path, refuses, capsys):
     both = ("--policies", f"score={learned / 'score'}", f"harm_avoidance={learned / 'harm_avoidance'}")
     play = ("evaluate", "play", "--story", story, "--episodes", 40)
     assert run(*play, *both, "--weights", "score=1,harm_avoidance=0", "--json", tmp_path / "f.json") == 0
@@ -119,6 +119,8 @@ def test_a_steered_policy_plays(learned, run, story, tmp_path, refuses):
     assert "either --policy, or --policies" in refuses(*play)
     assert "expected NAME=DIR" in refuses(*play, "--policies", "score", "--weights", "score=1")
     assert "unknown objective 'fame'" in refuses(*play, "--policy", "random", "--objectives", "fame")
+    assert run(*play, "--policy", "random", "--episodes", "16", "--tail", "0.125") == 0
+    assert "score (worst 12.5%)" in capsys.readouterr().out
     for option, value in (("weights", "score=1"), ("power", "1")):
         said = refuses(*play, "--policy", "random", f"--{option}", value)
         assert f"field '{option}': requires --policies" in said

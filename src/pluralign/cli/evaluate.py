@@ -73,7 +73,8 @@ def evaluate_play(
         greedy=greedy,
     )
     tails = {} if tail is None else result.tails(tail)
-    _say_returns(result, story, {f"{name} (worst {tail:.0%})": value for name, value in tails.items()})
+    share = "" if tail is None else f"worst {100 * tail:g}%"
+    _say_returns(result, story, {f"{name} ({share})": value for name, value in tails.items()})
     fused = {} if values is None else fused_returns(
         result, expected_returns(values, game.make_game, episodes=episodes, seed=seed)
     )  # fmt: skip
