@@ -129,6 +129,13 @@ def test_numbers_beyond_all_bounds_are_refused(server, chat):
         assert error["message"] == "'metadata.a' has a number that is too large"
 
 
+def test_a_request_does_not_replace_the_chat_template(server, chat):
+    for name, value in {"chat_template": "{% for i in range(9) %}{% endfor %}a", "tools": [{}]}.items():
+        error = refused(server.post(**chat(chat_template_kwargs={name: value})))
+        assert error["message"] == f"'chat_template_kwargs.{name}' is not supported; leave it out"
+    assert server.post(**chat(chat_template_kwargs={"date": "today", "chat_template": None})).ok
+
+
 def test_completions_are_refused_likewise(server):
     def message(**fields):
         body = {"model": "tiny-random", "prompt": "a", "max_tokens": 3, **fields}

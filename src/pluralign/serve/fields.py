@@ -133,6 +133,8 @@ def chat_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits
         "chat_template_kwargs": {
             "type": ["object", "null"],
             "description": "Further arguments of the chat template.",
+            # A template is a program, and tools have a field of their own.
+            "properties": {"chat_template": unsupported(), "tools": unsupported()},
         },
         "continue_final_message": {
             "type": ["boolean", "null"],
