@@ -161,3 +161,5 @@ def test_the_command_reports_and_draws(runs, tmp_path, capsys):
     assert (tmp_path / "m" / "mismatch.svg").read_text().startswith("<?xml")
     with pytest.raises(InputError, match="either runs with --story, or --outcomes"):
         evaluate_mismatch(("a",), outcomes=path, out=tmp_path / "m")
+    with pytest.raises(InputError, match="requires --story"):
+        evaluate_mismatch(outcomes=path, out=tmp_path / "m", episodes=5)

@@ -136,6 +136,14 @@ def test_a_request_does_not_replace_the_chat_template(server, chat):
     assert server.post(**chat(chat_template_kwargs={"date": "today", "chat_template": None})).ok
 
 
+def test_more_answers_than_run_and_queue_are_refused_for_good(serve, chat):
+    with serve(Limits(running=2, queue=1)) as small:
+        assert small.post(**chat(n=3, max_tokens=1)).ok
+        response = small.post(**chat(n=4, max_tokens=1))
+        assert response.status_code == 400
+        assert "'n'" in refused(response)["message"]
+
+
 def test_completions_are_refused_likewise(server):
     def message(**fields):
         body = {"model": "tiny-random", "prompt": "a", "max_tokens": 3, **fields}

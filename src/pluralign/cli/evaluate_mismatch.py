@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from pluralign.cli.common import Figures, say, say_table, wrote
+from pluralign.cli.common import Figures, refuse, say, say_table, wrote
 from pluralign.core import InputError
 
 
@@ -47,6 +47,9 @@ def evaluate_mismatch(
     if (outcomes is None) == (not story) or (outcomes is None) == (not runs):
         raise InputError("give either runs with --story, or --outcomes", field="outcomes")
     if outcomes is not None:
+        given = {"objective": objective or None, "features": features}
+        given |= {"episodes": None if episodes == 300 else episodes, "seed": seed or None}
+        refuse("requires --story", **given)
         found = find_mismatch(read_outcomes(outcomes))
     else:
         models = Models(features=features)

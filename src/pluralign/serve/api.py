@@ -119,10 +119,10 @@ class RequestParser:
         read = [messages_of(body["messages"])] if chat else self._texts(body["prompt"])
         weights = self.mixes.read(body, read)
         per_prompt = int(body.get("n") or 1)
-        if len(prompts) * per_prompt > self.limits.samples:
+        if len(prompts) * per_prompt > self.limits.answers:
             raise Refused(
                 400,
-                f"{len(prompts)} prompts times n={per_prompt} exceeds {self.limits.samples} answers",
+                f"{len(prompts)} prompts times n={per_prompt} exceeds {self.limits.answers} answers",
                 param="n",
             )
         seed = body.get("seed")

@@ -152,8 +152,8 @@ def chat_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits
 
 def completion_schema(models: Sequence[str], objectives: Sequence[str], limits: Limits) -> Schema:
     """Schema of the body of `/v1/completions`."""
-    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": limits.samples}
-    lists = {"type": "array", "items": _IDS, "minItems": 1, "maxItems": limits.samples}
+    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": limits.answers}
+    lists = {"type": "array", "items": _IDS, "minItems": 1, "maxItems": limits.answers}
     own: dict[str, Schema] = {
         "prompt": {"anyOf": [{"type": "string"}, texts, _IDS, lists]},
         "logprobs": {
@@ -270,7 +270,7 @@ def common_fields(models: Sequence[str], objectives: Sequence[str], limits: Limi
             "description": "Strings at which generation stops.",
         },
         "seed": {"type": ["integer", "null"], "minimum": -SEEDS, "maximum": SEEDS - 1},
-        "n": {"type": ["integer", "null"], "minimum": 1, "maximum": limits.samples, "default": 1},
+        "n": {"type": ["integer", "null"], "minimum": 1, "maximum": limits.answers, "default": 1},
         "stream": {"type": ["boolean", "null"], "default": False},
         "stream_options": {"type": ["object", "null"], "properties": include, "additionalProperties": NULL},
         **IGNORED,

@@ -16,7 +16,7 @@ class Limits:
         prompt_tokens: Maximum length of a prompt, in tokens.
         new_tokens: Maximum length of an answer, in tokens.
         default_new_tokens: Length limit of answers to requests without ``max_tokens``.
-        samples: Maximum number of answers to one request (its prompts times ``n``).
+        samples: Maximum number of answers to one request (its prompts times ``n``); see `answers`.
         prefill: Maximum number of prompt tokens that are read between two tokens of the running answers,
             counted once for every policy that reads them. Parts are smaller where they would take longer than
             some tokens of the running answers.
@@ -51,6 +51,11 @@ class Limits:
         for name, value in vars(self).items():
             if not 0 < value < float("inf") and not (name in ("queue", "cached_tokens") and value == 0):
                 raise InputError(f"must be above 0, found {value}", field=name)
+
+    @property
+    def answers(self) -> int:
+        """Number of answers that one request can have: more than run and queue would never find room."""
+        return min(self.samples, self.running + self.queue)
 
 
 @dataclass(frozen=True)
