@@ -131,6 +131,8 @@ def test_a_file_of_another_sweep_is_refused(tmp_path: Path) -> None:
     for changed in ({"episodes": 3}, {"episodes": 2, "seed": 1}, {"episodes": 2, "power": 0.5}):
         with pytest.raises(InputError, match="choose another file"):
             run(path, **changed)
+    with pytest.raises(InputError, match="'cards': was started with None"):
+        run(path, episodes=2, cards={"score": "0af1"})
     other = tmp_path / "other.jsonl"
     other.write_text('{"pluralign": "pairs", "version": 1}\n')
     with pytest.raises(InputError, match="expected a sweep file"):

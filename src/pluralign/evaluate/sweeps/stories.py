@@ -90,6 +90,7 @@ def play_weightings(
     seed: int,
     objectives: Sequence[Objective],
     path: str | Path | None = None,
+    cards: Mapping[str, str] | None = None,
     max_steps: int = 200,
     greedy: bool = False,
     batch: int = 64,
@@ -106,6 +107,8 @@ def play_weightings(
         seed: Random seed of the episodes.
         objectives: Objectives whose returns are measured.
         path: JSON-lines file to which each point is written; points that are in it are not played again.
+        cards: Digest of each trained policy's card, by objective, which changes with its weights: a file of
+            others is not continued. A policy without one is known by its name only.
         max_steps: Number of steps after which an episode is truncated.
         greedy: Whether to take the most likely option instead of sampling.
         batch: Number of episodes played at once.
@@ -129,6 +132,7 @@ def play_weightings(
         "seed": seed,
         "max_steps": max_steps,
         "greedy": greedy,
+        **({"cards": dict(cards)} if cards else {}),
     }
     known: dict[tuple[float, ...], SweepPoint] = {}
     if path is not None and continues(path, KIND, settings):

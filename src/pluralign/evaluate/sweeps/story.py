@@ -16,6 +16,7 @@ from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.core import InputError, Policy, UniformPolicy
 from pluralign.core.checks import checked, require_at_least
+from pluralign.core.digests import file_digest
 from pluralign.core.files import require_free
 from pluralign.core.pareto import non_dominated, reference_point
 from pluralign.core.records import read_trajectories
@@ -27,6 +28,7 @@ from pluralign.evaluate.statistics import Estimate
 from pluralign.evaluate.sweeps.fronts import reference_below
 from pluralign.evaluate.sweeps.grids import weightings
 from pluralign.evaluate.sweeps.stories import SweepPoint, play_weightings
+from pluralign.folders.card import CARD
 from pluralign.games.open import open_story
 from pluralign.options.open import Models, load_agents
 from pluralign.steer.mixing import GEOMETRIC
@@ -119,7 +121,9 @@ def sweep_story(
         episodes: Number of episodes for each weighting and each policy.
         seed: Random seed of the episodes.
         models: Language model and features of policies that are given as folders.
-        folder: Folder for points and episodes, from which an interrupted sweep continues; None keeps none.
+        folder: Folder for points and episodes, from which an interrupted sweep of the same policies
+            continues: policies in folders are recognised by their cards, others by their names only. None
+            keeps none.
         say: Function that reports why there is no exact front.
 
     Raises:
@@ -154,17 +158,19 @@ def sweep_story(
     models = models or Models()
     opened = load_agents(policies, models)
     players: dict[str, Policy] = {"random": UniformPolicy(), **opened}
+    cards = _cards(policies)
     kinds: dict[str, Kind] = {name: "random" if name == "random" else "learned" for name in players}
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
         points = play_weightings(
             make_game, opened, grid, power=power, episodes=episodes, seed=seed,
-            objectives=objectives, path=Path(place) / "sweep.jsonl",
+            objectives=objectives, path=Path(place) / "sweep.jsonl", cards=cards,
         )  # fmt: skip
         files = {name: Path(place) / "play" / f"{name}.jsonl" for name in players}
         for name, player in players.items():
+            chooser = PolicyChooser(player, more={"card": cards[name]} if name in cards else None)
             collect(
-                make_game, PolicyChooser(player), files[name], episodes=episodes, seed=seed,
-                objectives=objectives, progress=False,
+                make_game, chooser, files[name], episodes=episodes, seed=seed, objectives=objectives,
+                progress=False,
             )  # fmt: skip
         played = {name: read_trajectories(file) for name, file in files.items()}
     size: dict[str, Any] = {} if budget is None else {"budget": budget}
@@ -178,3 +184,9 @@ def sweep_story(
     if not isinstance(steered(opened, grid[0], power), SteeredPolicy):
         report = replace(report, mixture="agents' values")
     return StorySweep(report, tuple(points))
+
+
+def _cards(policies: Mapping[str, str | Path | Policy]) -> dict[str, str]:
+    """Digests of the cards of the policies in folders, by objective."""
+    places = {name: Path(own) / CARD for name, own in policies.items() if isinstance(own, str | Path)}
+    return {name: file_digest(card) for name, card in places.items() if card.is_file()}
