@@ -105,6 +105,10 @@ def test_it_continues_and_shows_examples(played, tmp_path):
     assert critic.examples[0][1] == 0
     evaluate_progress(played, critic, SCORE, tmp_path, examples=1, passages=4)
     assert critic.calls == 3
+    # A model that was trained further under the same name.
+    critic.identity = {"fingerprint": "0af1"}
+    evaluate_progress(played, critic, SCORE, tmp_path, examples=1, passages=4)
+    assert critic.calls == 6
 
 
 def test_what_cannot_be_compared_is_refused(graph, played, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 from pluralign.annotate.prompt import segment_text
 from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, InputError, Objective
+from pluralign.core.digests import digest
 from pluralign.core.files import replace_when_whole
 from pluralign.core.jsonl import read_rows
 from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference
@@ -110,6 +111,11 @@ class HumanRater:
     def settings(self) -> Mapping[str, Any]:
         """See `Rater.settings`; none, so that a sheet can be filled in further and imported again."""
         return {}
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """Digest of the answers, which tells the sheet from what it was before."""
+        return {"answers": digest([json.dumps(self.answers, sort_keys=True).encode()])}
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate`."""

@@ -111,6 +111,11 @@ class Judge:
             "dtype": getattr(self._scorer, "dtype", ""),
         }
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What tells the model from others of its name; empty if that is not known."""
+        return getattr(self._scorer, "identity", {})
+
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate`; ``info`` contains both ``answers`` and both ``log_odds`` of the first segment.
 

@@ -109,6 +109,11 @@ class OrderingCritic:
             "dtype": getattr(self._scorer, "dtype", ""),
         }
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What tells the model from others of its name; empty if that is not known."""
+        return getattr(self._scorer, "identity", {})
+
     def progress(
         self,
         passages: Sequence[str],
@@ -177,6 +182,11 @@ class PercentCritic:
         """See `ProgressCritic.settings`."""
         own = {"prompt": self._prompt.digest, "reads": "reply", "samples": self._samples}
         return own | self._replies.settings
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What tells the model from others of its name; empty if that is not known."""
+        return getattr(self._replies.writer, "identity", {})
 
     def progress(
         self,

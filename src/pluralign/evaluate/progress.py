@@ -135,7 +135,8 @@ def evaluate_progress(
 
     path = Path(folder) / FILE
     made_of = {
-        "critic": critic.name, **critic.settings, "objective": [objective.name, objective.description],
+        "critic": critic.name, **critic.settings, "identity": dict(getattr(critic, "identity", {})),
+        "objective": [objective.name, objective.description],
         "passages": passages, "examples": examples, "seed": seed,
         "episodes": digest([f"{one.id} {one.steps}".encode() for one in known]),
     }  # fmt: skip

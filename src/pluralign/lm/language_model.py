@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,6 +65,11 @@ class LanguageModel:
     def dtype(self) -> str:
         """Of the backbone's weights: ``float32``, ``bfloat16``."""
         return str(self.backbone.dtype).removeprefix("torch.")
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The backbone's fingerprint, which changes with its weights."""
+        return {"fingerprint": self.backbone.fingerprint}
 
     def option_log_likelihoods(self, decisions: Sequence[Decision]) -> list[OptionLikelihoods]:
         """How likely each option is after its decision's prompt (see `render_decision`)."""

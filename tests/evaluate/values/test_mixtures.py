@@ -1,5 +1,8 @@
 """Mixtures that are asked, and models by letters and by likelihoods."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,7 @@ import pluralign as pl
 from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Decision, OptionRewards
 from pluralign.evaluate.values.audit import AuditConfig
-from pluralign.evaluate.values.choosers import RaterChooser, ReplyChooser, letter_chooser
+from pluralign.evaluate.values.choosers import RaterChooser, ReplyChooser, letter_chooser, settings_of
 from pluralign.evaluate.values.mixtures import MixtureReplies, mixtures_of
 from pluralign.lm.backbone import make_tiny_backbone
 from pluralign.lm.language_model import LanguageModel
@@ -55,6 +58,26 @@ def test_mixtures_under_several_weights_read_each_text_once(monkeypatch, power):
     for own, expected in zip(together, alone, strict=True):
         for one, other in zip(own, expected, strict=True):
             np.testing.assert_allclose(one.log_likelihoods, other.log_likelihoods, atol=1e-5)
+
+
+def test_answers_of_another_mixture_are_not_taken_for_its_own(model, policies, tmp_path):
+    def settings(asked):
+        return [letter_chooser(asked).settings, ReplyChooser(asked).settings, settings_of(asked)]
+
+    mix = pl.SteeringWeights(helpful=0.3, harmless=0.7)
+    mixture, learned = MixtureReplies(policies, mix), tmp_path / "card.json"
+    learned.write_text("{}")
+    others = [
+        LanguageModel(make_tiny_backbone(seed=1)),
+        MixtureReplies(replace(policies, power=1.0), mix),
+        MixtureReplies(replace(policies, folders={"helpful": tmp_path}), mix),
+    ]
+    found = [settings(one) for one in (model, mixture, *others)]
+    learned.write_text('{"seed": 1}')
+    found.append(settings(others[-1]))
+    for asked in zip(*found, strict=True):
+        assert len({json.dumps(dict(one)) for one in asked}) == len(found)
+    assert settings(MixtureReplies(policies, mix)) == found[1]
 
 
 def test_an_unknown_objective_is_refused(policies):

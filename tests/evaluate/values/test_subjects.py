@@ -1,5 +1,7 @@
 """Checkpoints, mixtures and people's sheets that are audited from Python."""
 
+import json
+
 import pytest
 
 import pluralign as pl
@@ -9,7 +11,12 @@ from pluralign.evaluate.values.report import write_values_report
 from pluralign.evaluate.values.run import Material, audit_subjects
 from pluralign.evaluate.values.settings import AuditConfig
 from pluralign.evaluate.values.sheet import both_orders, write_outcome_sheet
-from pluralign.evaluate.values.subjects import checkpoint_subjects, mixture_subjects, model_subject
+from pluralign.evaluate.values.subjects import (
+    checkpoint_subjects,
+    mixture_subjects,
+    model_subject,
+    rater_subject,
+)
 
 OUTCOMES = [Outcome(text) for text in ("It rains.", "The sun shines.", "It snows.")]
 QUICK = AuditConfig(resamples=10, drawn_lotteries=2)
@@ -60,5 +67,13 @@ def test_a_sheet_has_every_pair_in_both_orders(tmp_path):
     assert [one.first for one in listed[:3]] == [one.second for one in listed[3:]]
     person = open_rater(f"human:{sheet}", comparisons=listed)
     assert person.rate(listed, pl.Objective("preference", "x")) == [None] * 6
+    asked = rater_subject(f"human:{sheet}", OUTCOMES, QUICK)
+    rows = [json.loads(line) for line in sheet.read_text().splitlines()]
+    for last, unanswered in ((5, 1), (6, 0)):
+        filled = [{**row, "preference": "tie"} if k < last else row for k, row in enumerate(rows)]
+        sheet.write_text("".join(json.dumps(row) + "\n" for row in filled))
+        # The sheet is filled in further, and the same command is given again.
+        found = pl.audit_values(asked, OUTCOMES, config=QUICK, out=tmp_path / "audit")
+        assert found.consistency.unanswered == unanswered
     with pytest.raises(pl.InputError, match="three or more outcomes"):
         write_outcome_sheet(OUTCOMES[:2], sheet)

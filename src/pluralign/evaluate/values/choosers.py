@@ -91,8 +91,8 @@ class RaterChooser:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Settings of the rater."""
-        return self._rater.settings
+        """Settings of the rater, and what tells its model or its sheet from others of the name."""
+        return {**self._rater.settings, **_identity(self._rater)}
 
     def prefer(self, pairs: Sequence[Pair]) -> FloatArray:
         """See `Chooser.prefer`."""
@@ -139,7 +139,7 @@ class ReplyChooser:
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Chooser.settings`."""
-        return {"reads": "likelihood", "question": QUESTION, "dtype": getattr(self._replies, "dtype", "")}
+        return {"reads": "likelihood", "question": QUESTION, **settings_of(self._replies)}
 
     def prefer(self, pairs: Sequence[Pair]) -> FloatArray:
         """See `Chooser.prefer`."""
@@ -246,6 +246,17 @@ def both_replies(replies: Replies, questions: Sequence[tuple[str, str, str]]) ->
     found = replies.reply_log_likelihoods(decisions)
     odds = np.array([own.per_token[0] - own.per_token[1] for own in found]).reshape(-1, 2)
     return sigmoid(odds)
+
+
+def settings_of(replies: Replies) -> dict[str, Any]:
+    """What answers depend on besides a model's name, as JSON values: its precision, and what tells it from
+    others of the name."""
+    return {"dtype": getattr(replies, "dtype", ""), **_identity(replies)}
+
+
+def _identity(asked: object) -> dict[str, Any]:
+    known: Mapping[str, Any] = getattr(asked, "identity", {})
+    return {"identity": dict(known)} if known else {}
 
 
 def sigmoid(odds: FloatArray) -> FloatArray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from pluralign.core import Decision, SteeringWeights
 from pluralign.core.arrays import FloatArray
 from pluralign.core.messages import Messages
+from pluralign.folders.card import content_digest
 from pluralign.lm.language_model import OptionLikelihoods
 from pluralign.steer.policies import Policies
 from pluralign.steer.policy_rows import finished
@@ -87,6 +88,13 @@ class MixtureReplies:
     def dtype(self) -> str:
         """Floating-point type of the weights."""
         return self._policies.dtype_name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Base model and policies, by what changes with their weights, and the power of the mixture."""
+        own = self._policies
+        folders = {name: content_digest(folder) for name, folder in own.folders.items()}
+        return {"base": own.rows.backbone.fingerprint, "policies": folders, "power": str(float(own.power))}
 
     def answer_log_probs(self, chats: Sequence[Messages | str], answers: Sequence[str]) -> FloatArray:
         """Log-probability of each answer as the beginning of the reply to each chat, shape (chats,

@@ -12,7 +12,7 @@ import numpy as np
 from pluralign.core import InputError
 from pluralign.core.jsonl import Fields, read_rows
 from pluralign.evaluate.values.answers import Answers, ask_batches
-from pluralign.evaluate.values.choosers import Replies, both_replies
+from pluralign.evaluate.values.choosers import Replies, both_replies, settings_of
 
 SUPPORTS, OPPOSES = "supports", "opposes"
 
@@ -79,7 +79,7 @@ def read_stances(replies: Replies, questions: Sequence[StanceQuestion], path: Pa
         Answers whose pairs are the two answers of each question.
     """
     asked = [(one.question, one.supports, one.opposes) for one in questions]
-    run = {"reads": "stances", "model": replies.name, "dtype": getattr(replies, "dtype", "")}
+    run = {"reads": "stances", "model": replies.name, **settings_of(replies)}
     orders = ask_batches(lambda batch: both_replies(replies, batch), asked, path, run)
     places = np.arange(2 * len(asked)).reshape(-1, 2)
     return Answers(places, orders)
