@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
+from pluralign.evaluate.sweeps.alternatives import Alternatives, Writing
 from pluralign.evaluate.sweeps.fronts import compare_sides, reference_below
+from pluralign.evaluate.sweeps.sides import SideBuilder
 from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, text_sweep, weighted_writer
 from pluralign.evaluate.text_report.model import TextReport
 from pluralign.evaluate.text_report.page import write_text_picture, write_text_report
@@ -81,6 +84,19 @@ def test_groups_are_opened_one_after_another_and_batches_bounded(tmp_path):
     text_sweep(PROMPTS, sides, lengths, samples=1, seed=0, folder=tmp_path)
     assert opened == [GRID[:2], GRID[2:]]
     assert sizes == [4, 2, 3]
+
+
+def test_texts_of_another_precision_are_not_continued():
+    folders = dict.fromkeys(NAMES, Path("tiny-random"))
+
+    def made_from(dtype):
+        builder = SideBuilder(folders, ["Say a:"], Writing("tiny-random", dtype=dtype), {})
+        found = builder.sides(GRID, [0.0], Alternatives(baselines=()))
+        assert "dtype" not in found[0].made_from or found[0].made_from["dtype"] == dtype
+        return [json.dumps(one.made_from) for one in found]
+
+    float32, bfloat16, float16 = (made_from(name) for name in ("float32", "bfloat16", "float16"))
+    assert all(len(set(own)) == 3 for own in zip(float32, bfloat16, float16, strict=True))
 
 
 def test_what_cannot_be_swept_is_refused(tmp_path):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.messages import Conversation, arguments_of
 from pluralign.data.examples import Prompt
@@ -270,10 +272,13 @@ class SideBuilder:
 
     def _made_from(self, folders: Mapping[str, Path], **more: Any) -> dict[str, Any]:
         writing, policies = self._writing, {name: content_digest(folder) for name, folder in folders.items()}
-        # Version 0.1.0 wrote the precision as "exact"; its unfinished texts are continued.
+        dtype = resolve_dtype(writing.dtype)
+        # Version 0.1.0 wrote the precision as "exact" and knew two; its unfinished texts are continued.
+        known = dtype in (torch.float32, resolve_dtype("auto"))
         return {
             "model": writing.model, "policies": policies,
             "max_new_tokens": writing.max_new_tokens, "temperature": writing.temperature,
             "template": self.template, "exact": writing.dtype == "float32",
+            **({} if known else {"dtype": str(dtype).removeprefix("torch.")}),
             **({"control_tokens": True} if writing.control_tokens else {}), **more,
         }  # fmt: skip
