@@ -93,6 +93,15 @@ def test_lotteries_have_their_expected_utilities(audit):
     assert np.allclose(found.given, found.expected, atol=0.05)
 
 
+def test_a_rater_to_whom_all_lotteries_are_equal_orders_none_of_them():
+    texts = [f"outcome {i}" for i in range(6)]
+    # All lotteries are better than any outcome, and so as good as each other, up to rounding.
+    found = audit_values(lambda first, second: 0.8 if (first < second) else 0.2, texts).preferences.lotteries
+    assert np.ptp(found.given) == 0
+    assert found.correlation is None
+    assert found.ordered_alike.mean < 0.1
+
+
 def test_a_lover_of_places_has_no_preferences_and_nothing_else_is_asked():
     rater = Planted()
     found = audit_values(lambda first, second: 0.5 + 0.4 * (rater(first, second) > 0), TEXTS, config=FEW)

@@ -19,6 +19,8 @@ from pluralign.evaluate.values.answers import Answers
 from pluralign.evaluate.values.outcomes import Process
 from pluralign.evaluate.values.utilities import weighted_means
 
+# Utilities are fitted to more digits than these.
+_DECIMALS = 9
 # Times that all answers are turned around at random.
 _SHUFFLES = 200
 
@@ -121,6 +123,8 @@ def agreement(
     """
     if len(given) < 3:
         return None
+    # Equal utilities differ by rounding, which is no order.
+    given, expected = np.round(given, _DECIMALS), np.round(expected, _DECIMALS)
     unit = np.arange(len(given)) if groups is None else np.unique(groups, return_inverse=True)[1]
     weights = resampling_weights(int(unit.max()) + 1, resamples, np.random.default_rng(seed))[:, unit]
     first, second = np.triu_indices(len(given), 1)
@@ -145,6 +149,7 @@ def agreement(
 def _pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> Estimate | None:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
+    x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
     rows = np.vstack([np.full(len(x), 1 / len(x)), weights / weights.sum(axis=1, keepdims=True)])
     gaps_x, gaps_y = x - rows @ x[:, None], y - rows @ y[:, None]
     scale = np.sqrt((rows * gaps_x**2).sum(axis=1) * (rows * gaps_y**2).sum(axis=1))
