@@ -205,6 +205,20 @@ def test_means_follow_ends_for_a_rater_who_values_ends():
     assert found.instrumental.ordered_alike.mean == 1.0
 
 
+def test_states_that_are_outcomes_need_no_further_answers():
+    rater, chain = Planted(), np.zeros((4, 4))
+    chain[0, 2:], chain[1, 2:] = (0.2, 0.8), (0.9, 0.1)
+    processes = [
+        Process(f"{i}", tuple(TEXTS[i : i + 4]), chain, (False, False, True, True)) for i in (0, 4, 8)
+    ]
+    found = audit_values(rater, TEXTS, processes=processes, config=NO_LOTTERIES, fit=EXACT)
+    assert rater.asked == 2 * found.consistency.pairs
+    truth = [rater.utilities[text] for text in TEXTS]
+    ends = [row @ truth[i + 2 : i + 4] for i in (0, 4, 8) for row in chain[:2, 2:]]
+    expected = np.corrcoef([truth[i + k] for i in (0, 4, 8) for k in (0, 1)], ends)[0, 1]
+    assert found.preferences.instrumental.correlation.mean == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_lottery_that_an_outcome_implies():
     rater = Planted()
     lotteries = [Lottery(((TEXTS[i], 0.3), (TEXTS[i + 1], 0.7)), words=f"one of two {i}") for i in range(5)]
@@ -292,6 +306,12 @@ def test_too_few_outcomes_are_refused(outcomes):
 def test_answers_must_be_probabilities():
     with pytest.raises(pl.InputError, match="two probabilities"):
         audit_values(lambda a, b: 2.0, TEXTS, config=FEW)
+
+
+def test_nobody_agrees():
+    config = AuditConfig(resamples=50, least_agreement=0.0)
+    found = audit_values(lambda first, second: 0.9, TEXTS, config=config)
+    assert (found.consistency.agreement, found.passed) == (0.0, False)
 
 
 def test_nobody_answers():

@@ -167,7 +167,7 @@ def audit_values(
     answers, unanswered = split_answered(asked)
     orders = consistency(answers, unanswered, chooser.order_free)
     made = partial(ValueAudit, chooser.name, known, orders)
-    if orders.agreement < config.least_agreement:
+    if not orders.agreement or orders.agreement < config.least_agreement:
         return made(None, config)
     sizes = {"resamples": config.resamples, "seed": config.seed}
     require_connected(texts, answers)

@@ -98,9 +98,8 @@ def place_items(
     texts += [text for lottery in lotteries for text, _ in lottery.parts]
     texts += [state for process in processes for state in process.states]
     new = [text for text in dict.fromkeys(texts) if text not in known]
-    if not new:
-        return Placed(None, None, None)
-    known |= _placed(chooser, list(known), utilities.mean, new, sizes, folder)
+    if new:
+        known |= _placed(chooser, list(known), utilities.mean, new, sizes, folder)
 
     def lottery_test(candidates: Sequence[Lottery]) -> Agreement | None:
         own = [one for one in candidates if {one.text, *(text for text, _ in one.parts)} <= known.keys()]

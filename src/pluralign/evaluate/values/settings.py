@@ -17,7 +17,8 @@ class AuditConfig:
     """Settings of an audit.
 
     Args:
-        least_agreement: Share of pairs whose two orders must agree; below it nothing else is reported.
+        least_agreement: Share of pairs whose two orders must agree; below it, and if none agrees, nothing
+            else is reported.
         pairs: Number of pairs of outcomes besides those of the triples; 0 is 2 N log2 N for N outcomes.
         triads: Number of triples for cycles; all of them if there are no more.
         drawn_lotteries: Number of lotteries over two or three outcomes that are drawn.
