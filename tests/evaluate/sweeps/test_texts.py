@@ -252,3 +252,14 @@ def test_three_objectives_are_told_by_all_their_weights(tmp_path):
     page = write_text_report(report, tmp_path)[1].read_text()
     assert "0.5 / 0 / 0.5" in page
     assert len(report.to_json()["sweep"]) == 6
+
+
+def test_weight_that_moves_between_two_of_three_objectives_leaves_the_third_alone():
+    names, prompts = ("a", "b", "c"), np.arange(4.0)
+    # Only the third objective's policy is worse, in everything.
+    points = [
+        TextPoint("steered", weights, dict.fromkeys(names, prompts - weights["c"]), [["x"]] * 4)
+        for weights in simplex_grid(names, 1)
+    ]
+    points.append(TextPoint("base", None, dict.fromkeys(names, prompts), [["x"]] * 4))
+    assert headline(compare_sides(points, names)).endswith("made no measurable difference to the rewards")

@@ -77,7 +77,8 @@ def draw_weights(report: Report, figure: Any, narrow: bool) -> None:
     for axes in (above, below):
         axes.grid(True)
         axes.set_xlim(-0.04, 1.04)
-        axes.set_xlabel(f"w, weight on {plain(first)}  (1 − w on {plain(second)})")
+        rest = f"  (1 − w on {plain(second)})" if len(report.objectives) == 2 else ""
+        axes.set_xlabel(f"w, weight on {plain(first)}{rest}")
 
 
 def _draw_line(
@@ -86,8 +87,12 @@ def _draw_line(
     first = report.objectives[0]
     weights = np.array([p.weights.get(first, 0.0) for p in report.sweep])
     mean, low, high = np.array(values).T
-    axes.fill_between(weights, low, high, color=stand_in("shade"), linewidth=0)
-    axes.plot(weights, mean, color=stand_in("muted"), linewidth=1.1)
+    if len(report.objectives) == 2:
+        axes.fill_between(weights, low, high, color=stand_in("shade"), linewidth=0)
+        axes.plot(weights, mean, color=stand_in("muted"), linewidth=1.1)
+    else:
+        # Several weightings share a weight on the first objective.
+        axes.vlines(weights, low, high, color=stand_in("muted"), linewidth=1.0)
     for weight, value in zip(weights, mean, strict=True):
         colour = blend_stand_in(float(weight))
         axes.plot(weight, value, "o", color=colour, markersize=6.5, markeredgecolor=stand_in("paper"))

@@ -57,8 +57,7 @@ class Report:
     Args:
         story: Name of the game.
         title: Title of the game.
-        objectives: Names of objectives. The first two are the axes of the figure, and the sweep goes from the
-            second (weight 0 on the first) to the first.
+        objectives: Names of objectives. The first two are the axes of the figure.
         policies: Raw metrics per episode (`harms_table`), by policy in display order.
         normalised: Metrics in per cent of the random agent's, by policy.
         kinds: Origin of each policy, by policy.
@@ -81,7 +80,7 @@ class Report:
         rater_kappas: Kappa by objective.
         retrained: Results of policies that were trained for one weighting each.
         optimum_share: Mean return of each objective's own policy, scaled between worst (0) and best (1), by
-            objective.
+            objective; without those that the sweep gives all of the weight nowhere.
         spearman: Rank correlation over the sweep of the second objective's weight with violations; or, in
             a story without violations, with the second objective's mean return.
         data: Statistics of the offline data.
@@ -144,6 +143,14 @@ class Report:
         points = (*self.sweep, *self.retrained)
         rows = [*self.policies.values(), *(point.metrics for point in points)]
         return any(row["violations"].mean > 0 for row in rows)
+
+    @property
+    def ends(self) -> tuple[WeightPoint, WeightPoint]:
+        """Points of the sweep with the largest weight on the second and on the first objective."""
+        first, second = (
+            max(self.sweep, key=lambda point: point.weights.get(name, 0.0)) for name in self.objectives[:2]
+        )
+        return second, first
 
     def of_kind(self, *kinds: Kind) -> list[str]:
         """Policies of these kinds, in display order."""

@@ -89,13 +89,19 @@ def _compared(report: Report, names: Sequence[str], baselines: Sequence[str]) ->
 
 def _picture_words(report: Report) -> str:
     first, second = (plain(o) for o in report.objectives[:2])
-    ends = [report.sweep[i].returns for i in (0, -1)]
-    spans = [f"{plain(o)} from {number(ends[0][o])} to {number(ends[1][o])}" for o in report.objectives[:2]]
+    low, high = (point.returns for point in report.ends)
+    spans = [f"{plain(o)} from {number(low[o])} to {number(high[o])}" for o in report.objectives[:2]]
     front = "the exact Pareto front and " if report.exact_front else ""
+    weights = " to ".join(_end_weights(report))
     return (
-        f"Mean {first} against mean {second} per episode. As w goes from 0 to 1 the steered policy moves in "
-        f"{' and '.join(spans)}, next to {front}the other policies; table below."
+        f"Mean {first} against mean {second} per episode. As w goes from {weights} the steered policy moves "
+        f"in {' and '.join(spans)}, next to {front}the other policies; table below."
     )
+
+
+def _end_weights(report: Report) -> list[str]:
+    """Weights on the first objective at the ends of the sweep."""
+    return [number(point.weights.get(report.objectives[0], 0.0)) for point in report.ends]
 
 
 def _picture(report: Report) -> Markup:
@@ -105,12 +111,13 @@ def _picture(report: Report) -> Markup:
 
 def _by_weight(report: Report) -> Markup:
     first = plain(report.objectives[0])
-    ends = [report.sweep[i] for i in (0, -1)]
+    ends = report.ends
     returns = [number(end.returns[report.objectives[0]]) for end in ends]
     what, objective = followed(report)
     values = [number(value_at(end, objective).mean) for end in ends]
+    weights = " to ".join(f"w = {weight}" for weight in _end_weights(report))
     words = (
-        f"Mean {first} and {what} per episode against w. From w = 0 to w = 1 {first} goes from "
+        f"Mean {first} and {what} per episode against w. From {weights} {first} goes from "
         f"{' to '.join(returns)} and {what} from {' to '.join(values)}."
     )
     return draw("weights", words, partial(draw_weights, report), broad=(8.6, 3.4), narrow=(3.9, 5.6))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pluralign.core.arrays import FloatArray
+from pluralign.core.pareto import pareto_front
 from pluralign.evaluate.report.labels import Box, place_labels
 from pluralign.evaluate.report.model import Report, WeightPoint
 from pluralign.evaluate.report.style import KIND_COLOURS, KIND_MARKERS, blend_stand_in, stand_in
@@ -54,10 +55,14 @@ def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
     axes.set_ylabel(f"{plain(y)}, mean return per episode")
     stairs = [_draw_front(axes, report, x, y)] if report.exact_front else []
     path = np.array([[p.returns[x], p.returns[y]] for p in report.sweep])
-    axes.plot(path[:, 0], path[:, 1], color=stand_in("muted"), linewidth=0.9, zorder=3)
+    # Of more objectives, neighbours in the list are not neighbours in weights.
+    joined = len(report.objectives) == 2
+    if joined:
+        axes.plot(path[:, 0], path[:, 1], color=stand_in("muted"), linewidth=0.9, zorder=3)
     for points in report.other_sweeps.values():
         other = np.array([[p.returns[x], p.returns[y]] for p in points])
-        axes.plot(other[:, 0], other[:, 1], ":", color=stand_in("muted"), linewidth=1.4, zorder=2.5)
+        style = ":" if joined else "."
+        axes.plot(other[:, 0], other[:, 1], style, color=stand_in("muted"), linewidth=1.4, zorder=2.5)
     for point in report.sweep:
         _draw_point(axes, point, x, y, hollow=False)
     for point in report.retrained:
@@ -73,20 +78,23 @@ def draw_picture(report: Report, figure: Any, narrow: bool) -> None:
             mean[x].mean, mean[y].mean, marker, color=colour, markersize=8, markeredgecolor=edge, zorder=7
         )
     _set_limits(axes, report, x, y, narrow)
-    ends = (("w = 0", report.sweep[0], "second"), ("w = 1", report.sweep[-1], "first"))
-    texts = [LabelText(text, (p.returns[x], p.returns[y]), colour) for text, p, colour in ends]
+    texts = [
+        LabelText(f"w = {round(p.weights.get(x, 0.0), 3):g}", (p.returns[x], p.returns[y]), colour)
+        for p, colour in zip(report.ends, ("second", "first"), strict=True)
+    ]
     for name in others:
         mean = report.policy_returns[name]
         place = (mean[x].mean, mean[y].mean)
         texts.append(LabelText(wrapped(name, narrow), place, KIND_COLOURS[report.kinds[name]]))
     figure.draw_without_rendering()
     marks = _marks(report, x, y, axes.transData.transform)
-    draw_labels(figure, axes, texts, marks, [*stairs, path], linespacing=1.05)
+    draw_labels(figure, axes, texts, marks, [*stairs, path] if joined else stairs, linespacing=1.05)
 
 
 def _draw_front(axes: Any, report: Report, x: str, y: str) -> FloatArray:
-    """Draw the staircase and the area below; return its corners."""
-    points = np.array(sorted((p[x], p[y]) for p in report.exact_front))
+    """Draw the staircase and the area below; return its corners. If there are more objectives, it is what can
+    be attained in these two."""
+    points = pareto_front([[p[x], p[y]] for p in report.exact_front])
     low_x, low_y = report.worst[x], report.worst[y]
     corners = [(low_x, points[0, 1])]
     for before, after in zip([corners[0], *points], points, strict=False):

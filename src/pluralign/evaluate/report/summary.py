@@ -63,7 +63,7 @@ def make_report(
 
     Args:
         game: Game; its exact front is included if its states can be explored.
-        objectives: Two or more objectives; the sweep goes from the second to the first.
+        objectives: Two or more objectives.
         played: Episodes by policy; metrics are normalised by those of ``random``.
         kinds: Origin of each policy.
         sweeps: Points by power of the mixture; the first sweep is the main one, the others are drawn next to
@@ -124,7 +124,6 @@ def _against_front(
         for power, points in sweeps.items()
     }
     main_power, main = next(iter(sweeps.items()))
-    ends = (main[-1], main[0])
     return {
         "other_ratios": {mean_name(power): r.mean for power, r in ratios.items() if power != main_power},
         "exact_front": tuple(dict(zip(names, map(float, point), strict=True)) for point in front.points),
@@ -134,6 +133,8 @@ def _against_front(
         "hypervolume_interval": (ratios[main_power].low, ratios[main_power].high),
         "optimum_share": {
             name: (point.returns[name] - float(low)) / float(high - low)
-            for name, point, low, high in zip(names, ends, front.worst, front.best, strict=False)
+            for name, low, high in zip(names, front.worst, front.best, strict=True)
+            for point in main
+            if high > low and point.weights.get(name, 0.0) > 1 - 1e-9
         },
     }

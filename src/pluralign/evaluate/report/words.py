@@ -101,9 +101,9 @@ def _exchange(first_change: int, second_change: int, first: str, second: str) ->
 
 
 def _change(report: Report, objective: str | None) -> int:
-    """Sign of the change from all weight on the first objective to all weight on the second."""
-    ends = [value_at(point, objective) for point in (report.sweep[-1], report.sweep[0])]
-    return differ(ends[1], ends[0])
+    """Sign of the change from the largest weight on the first objective to that on the second."""
+    low, high = (value_at(point, objective) for point in report.ends)
+    return differ(low, high)
 
 
 def value_at(point: WeightPoint, objective: str | None) -> Estimate:
@@ -122,8 +122,8 @@ def followed(report: Report) -> tuple[str, str | None]:
 
 
 def _trade(report: Report) -> str:
-    first, second = (plain(o) for o in report.objectives[:2])
-    high, low = report.sweep[-1], report.sweep[0]
+    first = plain(report.objectives[0])
+    low, high = report.ends
     verbs = {-1: "fell", 0: "did not change measurably", 1: "rose"}
     clauses: list[str] = []
     what, followed_value = followed(report)
@@ -136,7 +136,20 @@ def _trade(report: Report) -> str:
             share = f", by {percent(abs(after.mean / before.mean - 1))}" if before.mean > 0 else ""
             span = f"from {number(before.mean)} to {number(after.mean)}{share}"
         clauses.append(f"{subject} {verbs[sign]} {span}")
-    return f"With all of the weight moved from {first} to {second}, {clauses[0]}, and {clauses[1]}."
+    return f"With {_moved(report)}, {clauses[0]}, and {clauses[1]}."
+
+
+def _moved(report: Report) -> str:
+    """The change of weights between the ends of the sweep."""
+    first, second = report.objectives[:2]
+    from_second, to_second = (point.weights.get(second, 0.0) for point in reversed(report.ends))
+    to_first, from_first = (point.weights.get(first, 0.0) for point in report.ends)
+    if min(from_first, to_second) > 1 - 1e-9:
+        return f"all of the weight moved from {plain(first)} to {plain(second)}"
+    return (
+        f"the weight on {plain(first)} lowered from {number(from_first)} to {number(to_first)} and that on "
+        f"{plain(second)} raised from {number(from_second)} to {number(to_second)}"
+    )
 
 
 def trend(report: Report) -> str:
