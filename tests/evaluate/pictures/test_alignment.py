@@ -7,6 +7,7 @@ import pytest
 
 from pluralign.core import InputError
 from pluralign.evaluate.pictures.alignment import Curve, HeatPanel, draw_curves, draw_scores, draw_separation
+from pluralign.evaluate.report.svg import draw_alone
 from pluralign.evaluate.statistics import Estimate
 
 
@@ -109,3 +110,10 @@ def test_refusals(tmp_path):
         with pytest.raises(InputError, match=r"to draw|shapes"):
             draw()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["$5 now or $9 later", "$1 million_% of $2"])
+def test_dollars_are_no_formulas(tmp_path, name):
+    draw_scores({"Task": {name: around(0.5)}}, tmp_path / "scores.svg")
+    assert name in words(tmp_path / "scores.svg")
+    assert f">{name}</text>" in draw_alone("one", "", lambda figure, narrow: figure.text(0, 0, name), (2, 2))

@@ -11,7 +11,11 @@ from typing import Any
 from pluralign.core import InputError
 from pluralign.core.files import replace_when_whole
 
-_STYLE = {"svg.hashsalt": "pluralign", "axes.spines.top": False, "axes.spines.right": False}
+# Names are no formulas, even if they have dollar signs.
+_STYLE = {
+    "svg.hashsalt": "pluralign", "axes.spines.top": False, "axes.spines.right": False,
+    "text.parse_math": False,
+}  # fmt: skip
 
 
 @contextmanager

@@ -52,6 +52,8 @@ def _draw(name: str, alt: str, make: Draw, size: tuple[float, float], style: str
         "font.family": ["DejaVu Sans"],
         "font.size": 9.0 if style == "broad" else 8.5,
         "text.color": stand_in("ink"),
+        # Names and outcomes are no formulas, even if they have dollar signs.
+        "text.parse_math": False,
         "axes.labelcolor": stand_in("ink"),
         "axes.edgecolor": stand_in("muted"),
         "axes.facecolor": "none",
