@@ -41,6 +41,17 @@ def test_a_reward_that_varies_alone():
     assert found.between["b"] == 0
 
 
+def test_constant_rewards_have_no_correlation_whatever_their_rounding():
+    # The mean of three 0.1 is not 0.1, and the gaps from it were perfectly correlated.
+    found = conflict(([0.1] * 3, [0.1] * 3), ([0.1] * 3, [0.7] * 3), ([0.1] * 3, [0.1, 0.7, 0.7]))
+    assert np.isnan(found.correlations).all()
+    assert found.between["a"] == 0
+    assert found.kinds == ("none", "none", "one")
+    # A small unit is no rounding.
+    small = conflict(([1e-15, 3e-15], [3e3, 1e3]), ([2e-15, 1e-15], [1e3, 2e3]))
+    assert small.kinds == ("opposed", "opposed")
+
+
 def test_variance_between_prompts():
     # Two prompts whose means are 10 apart, with deviation 1 within: 25 / 26 of the variance is between.
     found = conflict(([-1.0, 1.0], [0.0, 1.0]), ([9.0, 11.0], [1.0, 0.0]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray
@@ -152,9 +153,7 @@ def find_conflict(
     if not threshold > 0:
         raise InputError(f"must be above 0, found {threshold}", field="threshold")
     samples = [_samples(rewards, number) for number in range(len(prompts))]
-    deviations = np.stack([own.std(axis=0) for own in samples])
-    # A constant reward has rounding errors of the mean.
-    deviations[deviations < 1e-12 * np.abs(np.concatenate(samples)).max(initial=1.0)] = 0.0
+    deviations = np.stack([np.where(_varies(own), own.std(axis=0), 0.0) for own in samples])
     differ = deviations > threshold * np.sqrt((deviations**2).mean(axis=0))
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     correlations = np.array([[_correlation(own, i, j) for i, j in pairs] for own in samples])
@@ -212,7 +211,15 @@ def _samples(rewards: Mapping[str, Sequence[Sequence[float]]], number: int) -> F
     return table
 
 
+def _varies(samples: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether each reward differs between samples by more than rounding, which a constant reward's gaps from
+    its own mean may consist of."""
+    return np.ptp(samples, axis=0) > 1e-12 * np.abs(samples).max(axis=0)
+
+
 def _correlation(samples: FloatArray, i: int, j: int) -> float:
+    if not _varies(samples[:, [i, j]]).all():
+        return float("nan")
     left, right = samples[:, i] - samples[:, i].mean(), samples[:, j] - samples[:, j].mean()
     size = float(np.sqrt((left**2).sum() * (right**2).sum()))
     return float(left @ right) / size if size > 0 else float("nan")
@@ -240,4 +247,5 @@ def _between(samples: Sequence[FloatArray]) -> list[float]:
     centre = whole.mean(axis=0)
     apart = sum(len(own) * (own.mean(axis=0) - centre) ** 2 for own in samples)
     total = ((whole - centre) ** 2).sum(axis=0)
-    return np.where(total > 0, apart / np.where(total > 0, total, 1.0), 0.0).tolist()
+    varies = _varies(whole) & (total > 0)
+    return np.where(varies, apart / np.where(varies, total, 1.0), 0.0).tolist()
