@@ -30,7 +30,8 @@ def test_a_file_of_sides_is_read(tmp_path):
     )
     assert read_sides(sides_file(tmp_path)) == ([], [], [])
     for sides, message in (
-        ({"fixed": [fixed("one", "d", a=0.5)]}, "must sum to 1"),
+        ({"fixed": [fixed("one", "d", a=0.5)]}, "sides.json:1, field 'weights': .*must sum to 1"),
+        ({"fixed": [made, fixed("one", "d", a=-1)]}, "sides.json:2, field 'weights.a': .*not negative"),
         ({"fixed": [{"label": "one", "weights": {"a": 1}}]}, "sides.json:1, field 'folder'"),
         ({"fixed": ["one"]}, "field 'fixed': expected a list of objects"),
         ({"guided": [guided, {"strength": "2", "folders": {}}]}, "sides.json:2, field 'strength'"),

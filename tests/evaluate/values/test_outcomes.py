@@ -87,6 +87,7 @@ def test_values_of_a_process(write):
 @pytest.mark.parametrize(
     ("transitions", "message"),
     [
+        ({"0": None}, r"expected a list of \[id, probability\], found None"),
         ({"0": [[1, 0.5]], "1": [[2, 1.0]]}, "must sum to 1, found 0.5"),
         ({"0": [[1, 1.0]], "1": [[0, 1.0]]}, "never reaches a terminal state"),
         ({"0": [[7, 1.0]], "1": [[2, 1.0]]}, "expected \\[id, probability\\]"),

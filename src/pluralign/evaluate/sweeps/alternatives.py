@@ -135,7 +135,10 @@ def _fixed_policy(entry: Fields) -> FixedPolicy:
     _require_only(entry, ("label", "weights", "folder"))
     if not entry.get("label", str):
         raise entry.fail("label", "must not be empty")
-    weights = SteeringWeights(entry.numbers("weights"))
+    try:
+        weights = SteeringWeights(entry.numbers("weights"))
+    except InputError as error:
+        raise entry.fail(error.field or "weights", error.message) from error
     return FixedPolicy(entry.get("label", str), weights, Path(entry.get("folder", str)))
 
 

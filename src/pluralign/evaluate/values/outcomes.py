@@ -175,6 +175,10 @@ def load_processes(path: str | Path) -> list[Process]:
         places = {str(state.get("id", (int, str))): place for place, state in enumerate(states)}
         matrix = np.zeros((len(states), len(states)))
         for source, targets in fields.get("transitions", dict).items():
+            if not is_list(targets):
+                raise fields.fail(
+                    "transitions", f"expected a list of [id, probability], found {targets!r:.60}"
+                )
             for target in targets:
                 valid = is_list(target) and len(target) == 2 and isinstance(target[1], int | float)
                 if not valid or str(target[0]) not in places or source not in places:
