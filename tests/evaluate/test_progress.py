@@ -117,6 +117,12 @@ def test_what_cannot_be_compared_is_refused(graph, played, tmp_path):
         evaluate_progress(played, critic, SCORE, tmp_path, graph=graph)
     with pytest.raises(InputError, match="expected more than 4 episodes"):
         evaluate_progress(played, critic, SCORE, tmp_path, examples=4)
+    with pytest.raises(InputError, match="'passages': must be at least 3"):
+        evaluate_progress(played, critic, SCORE, tmp_path, passages=2)
+    short = [replace(one, steps=one.steps[:2]) for one in played]
+    with pytest.raises(InputError, match="episodes of three steps or more, found 0"):
+        evaluate_progress(short, critic, SCORE, tmp_path)
+    assert critic.calls == 0
     other = replace(played[0], steps=played[0].steps[1:])
     with pytest.raises(InputError, match="leaves the story at step 1"):
         evaluate_progress([other, played[1]], critic, SCORE, tmp_path, graph=graph, policy=UniformPolicy())

@@ -48,7 +48,7 @@ def evaluate_progress(
             number at once (percent).
         policy: Policy whose exact values are compared: random, or a trained policy's folder; by default
             random play.
-        passages: Largest number of passages of an episode, evenly spaced.
+        passages: Largest number of passages of an episode, three or more, evenly spaced.
         examples: Number of episodes, the first ones, that are shown as examples and not judged.
         episodes: Largest number of episodes to read; by default all.
         samples: Number of replies for each episode (percent).

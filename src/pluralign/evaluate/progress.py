@@ -34,6 +34,8 @@ from pluralign.games.state_graph import StateGraph, explore
 from pluralign.options.open import Models, open_policy
 
 FILE, REPORT = "progress.jsonl", "report.json"
+_FEWEST = 3
+"""Smallest number of passages whose ranks are compared."""
 _RESAMPLES = 100
 """Intervals are over episodes; those of one episode's correlation are not used."""
 
@@ -97,7 +99,7 @@ def evaluate_progress(
         folder: Folder for progress.jsonl, from which an interrupted run continues, and report.json.
         graph: All states of the story, for exact values; None for none.
         policy: Policy whose exact values are compared; needed with a graph.
-        passages: Largest number of passages of an episode, evenly spaced.
+        passages: Largest number of passages of an episode, three or more, evenly spaced.
         examples: Number of episodes whose passages are shown as examples with the observed share of their
             return, and which are not judged.
         seed: Random seed of the shuffling.
@@ -106,14 +108,15 @@ def evaluate_progress(
         InputError: There are too few episodes, an episode is not of the graph's story, or a reward of the
             objective is missing.
     """
-    require_at_least(2, passages=passages)
+    # Two ranks correlate by 1 or -1.
+    require_at_least(_FEWEST, passages=passages)
     require_at_least(0, examples=examples)
     if (graph is None) != (policy is None):
         raise InputError("exact values need a graph and a policy", field="policy")
-    known = [one for one in trajectories if len(one.steps) > 1]
+    known = [one for one in trajectories if len(one.steps) >= _FEWEST]
     if len(known) < examples + 1:
         raise InputError(
-            f"expected more than {examples} episodes of two steps or more, found {len(known)}",
+            f"expected more than {examples} episodes of three steps or more, found {len(known)}",
             field="trajectories",
         )
     shown = _examples(known[:examples], objective, passages)
@@ -212,9 +215,9 @@ def _report(
             counts[name] = counts.get(name, 0) + count
         places = np.array(row["places"], dtype=np.float64)
         own = None if exact is None else exact[number][row["places"]]
-        if own is not None and len(places) > 2:
+        if own is not None:
             both.append(spearman(places, own, resamples=_RESAMPLES).value)
-        if any(value is None for value in row["values"]) or len(places) < 3:
+        if any(value is None for value in row["values"]):
             continue
         order.append(spearman(row["values"], places, resamples=_RESAMPLES).value)
         if own is not None:
