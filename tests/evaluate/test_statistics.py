@@ -174,6 +174,13 @@ def test_spearman_is_scipys(pairs: list[tuple[int, int]]) -> None:
         assert -1.0 <= result.low <= result.high <= 1.0
 
 
+def test_spearman_of_resamples_that_are_all_constant_is_not_known() -> None:
+    # Each resample lacks the one value that differs with a probability of 0.35.
+    found = [spearman([5.0] * 9 + [6.0], np.arange(10.0), resamples=1, seed=seed) for seed in range(9)]
+    assert all(one.value == pytest.approx(0.522, abs=1e-3) for one in found)
+    assert (-1.0, 1.0) in {(one.low, one.high) for one in found}
+
+
 def test_spearmans_interval_tells_a_trend_from_noise() -> None:
     rng = np.random.default_rng(0)
     x = np.arange(30.0)

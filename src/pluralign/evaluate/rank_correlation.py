@@ -41,7 +41,7 @@ def spearman(
     """Spearman's rank correlation (average ranks for ties) with a percentile interval from resampled pairs.
 
     If either side is constant, the correlation is undefined and zero is returned. Resamples with a constant
-    side are left out of the interval.
+    side are left out of the interval, which is everything if none is left.
 
     With fewer than nine pairs the interval is Fisher's, with the variance of Bonett and Wright (2000,
     Psychometrika 65). Resamples of pairs in one order are in that order too, so that their percentile
@@ -67,8 +67,11 @@ def spearman(
     if scale[0] == 0.0:
         return Correlation(0.0, 0.0, 0.0, len(x))
     values = np.clip((gaps_x * gaps_y).sum(1)[scale > 0] / scale[scale > 0], -1.0, 1.0)
-    few = len(x) < FEW_PAIRS
-    low, high = _of_few(float(values[0]), len(x)) if few else percentile(x, values[1:], CONFIDENCE)
+    low, high = -1.0, 1.0
+    if len(x) < FEW_PAIRS:
+        low, high = _of_few(float(values[0]), len(x))
+    elif len(values) > 1:
+        low, high = percentile(x, values[1:], CONFIDENCE)
     return Correlation(float(values[0]), low, high, len(x))
 
 
