@@ -230,3 +230,30 @@ def test_inferred_weights_say_when_they_do_not_decide(run, options, tmp_path, ca
         run(*options[:-2], options[-1], "--weights", tmp_path / "many.json", "--out", tmp_path / "b.jsonl")
         == 2
     )
+
+
+def test_a_verdict_is_on_what_the_completions_are_chosen_by(tmp_path):
+    import pluralign as pl
+    from pluralign.core import OptionRewards
+    from pluralign.data.answers import load_answers
+    from pluralign.evaluate.rewards.choose import choose_best
+
+    class Unsure:
+        """A reward that is higher for a text of which it is not sure."""
+
+        name, counts = "unsure", {}
+
+        def score_decisions(self, decisions):
+            wild = [np.array([float(option == " wild") for option in one.options]) for one in decisions]
+            return [OptionRewards(own, 3 * own) for own in wild]
+
+    question = pl.Question(
+        pl.Decision("q", ("a", "b")), ({"kind": 1.0, "brief": 0.0}, {"kind": 0.0, "brief": 1.0})
+    )
+    known = pl.infer_weights([pl.Choice(question, 0)])
+    rows = [{"prompt": "p", "completion": text} for text in (" safe", " wild")]
+    rewards = {"kind": Unsure(), "brief": Unsure()}
+    for bound, best in ((0.0, 1), (1.0, 0)):
+        found = choose_best(load_answers(rows), rewards, known, tmp_path / "kept.jsonl", lower_bound=bound)
+        assert found.best == [best]
+        assert (found.verdicts[0].decided, found.verdicts[0].undominated) == (True, (best,))

@@ -147,20 +147,23 @@ def choose_best(
     elif not raw:
         scales = {name: scale_of([r.mean for r in own], name) for name, own in scored.items()}
     weighted = weigh(scored, weights, scales, lower_bound=lower_bound)
-    verdicts = [] if inferred is None else _verdicts(inferred, answers, scored)
+    verdicts = [] if inferred is None else _verdicts(inferred, answers, scored, lower_bound)
     deviations = {name: one.deviation for name, one in scales.items()}
     return Chosen(answers, scored, deviations, weighted, weights, verdicts)
 
 
 def _verdicts(
-    inferred: WeightPosterior, answers: Sequence[Answers], scored: Mapping[str, Sequence[OptionRewards]]
-) -> list[Verdict | None]:
+    inferred: WeightPosterior, answers: Sequence[Answers], scored: Mapping[str, Sequence[OptionRewards]],
+    lower_bound: float,
+) -> list[Verdict | None]:  # fmt: skip
+    """Verdicts on what the completions are chosen by: rewards less their uncertainty."""
     found: list[Verdict | None] = []
     for number, one in enumerate(answers):
         count = len(one.completions)
         # Only the number of options and their values count.
         decision = Decision("", tuple(str(place) for place in range(count)))
-        values = tuple({n: float(own[number].mean[k]) for n, own in scored.items()} for k in range(count))
+        rewards = {n: own[number].mean - lower_bound * own[number].sigma for n, own in scored.items()}
+        values = tuple({n: float(own[k]) for n, own in rewards.items()} for k in range(count))
         found.append(decide(inferred, Question(decision, values)) if count > 1 else None)
     return found
 
