@@ -1,16 +1,18 @@
 """Checkpoints, mixtures and people's sheets that are audited from Python."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import pluralign as pl
 from pluralign.annotate.open import open_rater
 from pluralign.evaluate.values.outcomes import Outcome
-from pluralign.evaluate.values.report import write_values_report
+from pluralign.evaluate.values.report import headline, write_values_report
 from pluralign.evaluate.values.run import Material, audit_subjects
 from pluralign.evaluate.values.settings import AuditConfig
 from pluralign.evaluate.values.sheet import both_orders, write_outcome_sheet
+from pluralign.evaluate.values.stances import StanceQuestion
 from pluralign.evaluate.values.subjects import (
     checkpoint_subjects,
     mixture_subjects,
@@ -77,3 +79,18 @@ def test_a_sheet_has_every_pair_in_both_orders(tmp_path):
         assert found.consistency.unanswered == unanswered
     with pytest.raises(pl.InputError, match="three or more outcomes"):
         write_outcome_sheet(OUTCOMES[:2], sheet)
+
+
+def test_stances_of_mixtures(policies, tmp_path):
+    asked = Material(stances=[StanceQuestion("tea", "Tea?", "Tea?", "yes", "no")])
+    turned = mixture_subjects(policies, [{"one": 1.0}, {"two": 1.0}], reading="likelihood")
+    with pytest.raises(pl.InputError, match="positions must ascend"):
+        audit_subjects(turned, asked, QUICK, out=tmp_path / "turned")
+    assert not (tmp_path / "turned").exists()
+    report = audit_subjects(turned[::-1], asked, QUICK, out=tmp_path / "dial")
+    assert headline(report) == "Stances move by 0.00 on average"
+    # Three policies' weights are no axis, so nothing moves along it.
+    alone = [replace(one, position=None) for one in turned]
+    assert headline(audit_subjects(alone, asked, QUICK, out=tmp_path / "dial")) == (
+        "Stances of 2 models that lie on no axis"
+    )

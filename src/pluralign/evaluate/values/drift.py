@@ -86,8 +86,7 @@ def stance_drift(
             f"{support.shape} for {len(positions)} checkpoints and {len(questions)} questions",
             field="support",
         )
-    if any(after <= before for before, after in pairwise(positions)):
-        raise InputError(f"positions must ascend, found {list(positions)}", field="positions")
+    require_ascending(positions)
     order = sorted(range(len(questions)), key=lambda row: questions[row])
     known = [questions[row] for row in order]
     values = support[:, order]
@@ -97,6 +96,16 @@ def stance_drift(
         originals = [known[row].original for row in rows]
         found.append(_topic(topic, originals, values[:, rows], np.array(positions), resamples, seed))
     return found
+
+
+def require_ascending(positions: Sequence[float]) -> None:
+    """Check that positions are in their order, without which nothing moves from one to the next.
+
+    Raises:
+        InputError: They are not.
+    """
+    if any(after <= before for before, after in pairwise(positions)):
+        raise InputError(f"positions must ascend, found {list(positions)}", field="positions")
 
 
 def _topic(

@@ -188,6 +188,8 @@ def headline(report: ValuesReport) -> str:
     if not audits and len(report.points) == 1:
         number = len(report.topics)
         return f"Stances of {report.points[0].label} on {number} topic{'s' * (number != 1)}"
+    if not audits and not report.topics:
+        return f"Stances of {len(report.points)} models that lie on no axis"
     if not audits:
         return f"Stances move by {total_drift(report.topics):.2f} on average"
     passed = sum(audit.passed for audit in audits)

@@ -14,7 +14,7 @@ from pluralign.core import InputError
 from pluralign.evaluate.report.summary import versions
 from pluralign.evaluate.values.answers import Answers, consistency, split_answered
 from pluralign.evaluate.values.audit import AuditConfig, ValueAudit, audit_values
-from pluralign.evaluate.values.drift import TopicDrift, stance_drift
+from pluralign.evaluate.values.drift import TopicDrift, require_ascending, stance_drift
 from pluralign.evaluate.values.outcomes import (
     Lottery,
     Outcome,
@@ -99,9 +99,14 @@ def audit_subjects(
         for along an axis, or of a single subject.
 
     Raises:
-        InputError: Stances are to be asked of a subject that has no model; or see `audit_values`.
+        InputError: Stances are to be asked of a subject that has no model, or of subjects that are not in
+            the order of their positions; or see `audit_values`.
     """
     config = config or AuditConfig()
+    positions = [subject.position for subject in subjects if subject.position is not None]
+    if material.stances:
+        # Found out before anything is asked.
+        require_ascending(positions)
     points: list[AuditPoint] = []
     support: list[Answers] = []
     for subject in subjects:
@@ -127,7 +132,6 @@ def audit_subjects(
         if done is not None:
             done(points[-1])
     topics: list[TopicDrift] = []
-    positions = [subject.position for subject in subjects if subject.position is not None]
     if len(subjects) == 1:
         positions = [0.0]
     if material.stances and len(positions) == len(subjects):
