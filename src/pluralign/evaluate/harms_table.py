@@ -160,9 +160,8 @@ def metric_values(trajectories: Sequence[Trajectory], max_points: Mapping[str, f
         max_points: Sum of the achievements' points by game (`Trajectory.source`). If it is 0, all scores are
             0.
 
-        Raises:
-            InputError: There are no trajectories, a game's maximum points are unknown, or a count is no
-                metric.
+    Raises:
+        InputError: There are no trajectories, a game's maximum points are unknown, or a count is no metric.
     """
     if not trajectories:
         raise InputError("a harms table needs at least one episode")

@@ -52,7 +52,6 @@ def kl_bound(n: int) -> float:
 
     Raises:
         InputError: N is below 1.
-        InputError: N is below 1.
     """
     if n < 1:
         raise InputError(f"must be at least 1, found {n}", field="n")

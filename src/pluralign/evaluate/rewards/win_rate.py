@@ -50,7 +50,7 @@ class WinRate:
         unanswered: Number of comparisons without an answer, which are excluded from the shares.
         contradictions: Share of prompts on which the rater preferred different sides in the two orders; None
             for a rater that does not rate both orders.
-        first_place: Share of these contradictions in which it preferred the first position in both orders.
+        first_place: Number of these contradictions in which it preferred the first position in both orders.
     """
 
     win: Estimate
@@ -140,6 +140,8 @@ def win_rate(
         comparisons: See `completion_comparisons`.
         rater: A judge, a `RewardRater`, or any other rater.
         objective: Objective of the comparisons.
+        path: JSON-lines file for the ratings, from which an interrupted run continues; None keeps none.
+        made_of: Further settings that the ratings depend on.
 
     Raises:
         InputError: See `tally`.

@@ -143,7 +143,7 @@ def _volumes(values: FloatArray, draws: FloatArray, reference: FloatArray) -> tu
 
     Args:
         values: Normalised rewards, shape (points, prompts, objectives).
-        draws: Indices of the resampled prompts, shape (resamples, prompts).
+        draws: Weights of the prompts in each resample, shape (resamples, prompts).
         reference: Reference point, shape (objectives,).
     """
     means = np.einsum("rn,pno->rpo", draws, values)
