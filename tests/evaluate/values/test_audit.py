@@ -64,6 +64,18 @@ def test_planted_utilities_are_found(planted, audit):
     assert predicted.better_than_even
 
 
+def test_intervals_of_utilities_hold_the_planted_ones():
+    random, pairs = np.random.default_rng(0), draw_pairs(10, 0, 1, seed=0)[0]
+    held = []
+    for _ in range(40):
+        truth = random.normal(size=10)
+        odds = [PHI(truth[i] - truth[j]) for i, j in pairs.tolist()]
+        decided = (random.random(len(pairs)) < odds).astype(float)
+        fitted = thurstone(10, Answers(pairs, np.column_stack([decided, decided])))
+        held.append(np.abs(fitted.mean - truth + truth.mean()) <= 1.96 * fitted.stderr)
+    assert 0.9 < np.mean(held) < 0.99
+
+
 def test_orders_agree(audit):
     assert audit.consistency.agreement == 1.0
     assert audit.consistency.first_place == 0.5
