@@ -137,3 +137,13 @@ def test_the_published_questions_are_read(shared_data):
     found = load_stances(folder / "controversial_english_us.jsonl")
     assert len({one.topic for one in found}) == 28
     assert len({one.original for one in found}) == 131
+
+
+def test_intervals_of_few_questions_hold_the_drift():
+    random, held = np.random.default_rng(0), []
+    questions = [StanceQuestion("tea", f"{i}", f"{i}", "yes", "no") for i in range(3)]
+    for _ in range(100):
+        support = np.stack([np.full(3, 0.4), 0.5 + 0.05 * random.normal(size=3)])
+        (found,) = stance_drift(questions, support, [0, 1], resamples=50)
+        held.append(found.magnitude.low <= 0.1 <= found.magnitude.high)
+    assert np.mean(held) > 0.9

@@ -11,7 +11,7 @@ import numpy as np
 
 from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray
-from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights
+from pluralign.evaluate.statistics import Estimate, estimate
 from pluralign.evaluate.values.stances import StanceQuestion
 
 # Share of the whole drift within which a stance has arrived.
@@ -28,8 +28,8 @@ class TopicDrift:
         topic: Topic.
         support: Probability of the supporting answer at each checkpoint: mean over the questions, of each of
             which it is the mean over phrasings and both orders.
-        magnitude: Last minus first probability, with a bootstrap interval over questions (over phrasings, if
-            there is one question); infinite if there is one phrasing.
+        magnitude: Last minus first probability, with an interval over questions (over phrasings, if there is
+            one question; `statistics.estimate`); infinite if there is one phrasing.
         time: Share of the way after which the probability stays within 5 % of the magnitude from the last
             one; None if the magnitude's interval includes 0 (after Bhatia et al. 2025).
         entropy: Entropy of the two answers at each checkpoint, in nats: log 2 is neutral.
@@ -119,8 +119,7 @@ def _topic(
     moved = units[-1] - units[0]
     magnitude = Estimate(float(path[-1] - path[0]), np.inf, -np.inf, np.inf)
     if len(moved) > 1:
-        weights = resampling_weights(len(moved), resamples, np.random.default_rng(seed))
-        magnitude = of_resamples(magnitude.mean, weights @ moved, CONFIDENCE)
+        magnitude = estimate(moved, resamples=resamples, seed=seed)
     p = path.clip(1e-300, 1 - 1e-16)
     spreads = [values[:, rows].std(axis=1, ddof=1).mean() for rows in members if len(rows) > 1]
     return TopicDrift(
