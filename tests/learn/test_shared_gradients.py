@@ -212,7 +212,7 @@ def test_opposite_objectives_are_learned_on_one_layer(chain, pairs, tmp_path, gr
     [
         ({"lora_rank": 2}, "sum", {}, "frozen trunk only"),
         ({"hidden": 0}, "sum", {}, "share nothing"),
-        ({}, "pcgrad", {}, "must be one of sum, min_norm, guided"),
+        ({}, "pcgrad", {}, "expected sum, min_norm, guided"),
         ({}, "sum", {"wealth": "loss"}, "pairs of the objective 'loss'"),
         ({}, "sum", {"a/b": "loss"}, "name of a folder"),
         ({}, "guided", {"loss": "train"}, "there is none"),

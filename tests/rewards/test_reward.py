@@ -83,5 +83,5 @@ def test_texts_have_the_rewards_of_decisions():
 
 
 def test_an_unknown_precision_is_refused(tmp_path):
-    with pytest.raises(InputError, match="must be auto, float32, bfloat16 or float16, found 'half'"):
+    with pytest.raises(InputError, match="expected auto, float32, bfloat16, float16"):
         load_reward(tmp_path, dtype="half")

@@ -86,15 +86,20 @@ def test_a_full_queue_is_told_and_empties(serve, chat, slow):
         assert server.post(**chat()).status_code == 200
 
 
-def test_samples_are_queued_all_or_none(serve, chat):
+def test_samples_are_queued_all_or_none(serve, chat, slow):
     with serve(Limits(running=2, queue=1)) as server:
-        refused(server.post(**chat(n=4)), 429)
-        answer = server.post(**chat(n=3)).json()
-        assert len(answer["choices"]) == 3
+        slow(server)
+        stream = server.openai.chat.completions.create(**chat(max_tokens=1000, temperature=1.0), stream=True)
+        next(iter(stream))
+        prompt = 'pluralign_tokens_total{kind="prompt"}'
+        read = server.metrics()[prompt]
+        refused(server.post(**chat(n=3)), 429)
         # The prompt of a refused request is not counted: it was not read.
-        usage, counted = answer["usage"], server.metrics()
-        assert counted['pluralign_tokens_total{kind="prompt"}'] == usage["prompt_tokens"]
-        assert counted['pluralign_tokens_total{kind="completion"}'] == usage["completion_tokens"]
+        assert server.metrics()[prompt] == read
+        answer = server.post(**chat(n=2)).json()
+        assert len(answer["choices"]) == 2
+        assert server.metrics()[prompt] == read + answer["usage"]["prompt_tokens"]
+        stream.close()
 
 
 def test_answers_that_take_too_long(serve, chat, slow):

@@ -15,6 +15,7 @@ from pluralign.core import InputError
 from pluralign.core.checks import checked
 from pluralign.core.digests import digest, file_digest, source_digest
 from pluralign.core.files import read_json
+from pluralign.core.jsonl import is_object
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
@@ -204,7 +205,8 @@ def reward_identity(scorer: Scorer | Callable[..., Any]) -> list[Any]:
 
 def _members(spec: str, card: Path) -> list[str]:
     """Arguments with which an ensemble's members are opened; none of another reward."""
-    if spec.startswith(f"{FUNCTION}:") or read_json(card).get("pluralign") != ENSEMBLE:
+    content = None if spec.startswith(f"{FUNCTION}:") else read_json(card)
+    if not is_object(content) or content.get("pluralign") != ENSEMBLE:
         return []
     members = ensemble_members(card.parent)
     for member in members:
