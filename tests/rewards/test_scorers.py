@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from transformers import (
 
 import pluralign as pl
 from pluralign.core import Decision, Demonstration, InputError, OptionRewards
+from pluralign.core.files import write_json
+from pluralign.evaluate.rewards.score_rows import score_rows
 from pluralign.folders.card import Card
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
@@ -318,6 +321,45 @@ def test_rewards_of_changed_weights_have_another_identity(made, tmp_path, monkey
     model.save_pretrained("other")
     for old, spec in zip(before, ("both", "classifier:other"), strict=True):
         assert reward_identity(spec) != old
+
+
+def test_rows_scored_by_other_members_are_not_continued(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for member in ("rm0", "rm1"):
+        shutil.copytree(made / member, member)
+    members = {member: load_reward(member) for member in ("rm0", "rm1")}
+    save_ensemble(tmp_path / "both", members, [Scale(0, 1)] * 2, "mean", Card("ensemble"))
+    rows = Path("rows")
+    rows.mkdir()
+    write_json(rows / "train.json", [{"prompt": f"Say {one}:", "completion": f" {one}!"} for one in "ab"])
+    monkeypatch.setattr("pluralign.evaluate.rewards.score_rows._BATCH", 1)
+    known = RewardEnsemble.score_decisions
+
+    def score(out, interrupted=False):
+        seen = []
+
+        def once(self, decisions):
+            seen.append(0)
+            if interrupted and len(seen) > 1:
+                raise KeyboardInterrupt
+            return known(self, decisions)
+
+        monkeypatch.setattr(RewardEnsemble, "score_decisions", once)
+        score_rows("both", "rows", Path(out))
+        return len(seen), Path(out).read_text()
+
+    with pytest.raises(KeyboardInterrupt):
+        score("a.jsonl", interrupted=True)
+    shutil.rmtree("rm1")
+    shutil.copytree(made / "rm0", "rm1")
+    assert score("a.jsonl") == score("b.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        score("c.jsonl", interrupted=True)
+    write_json(rows / "train.json", [{"prompt": f"Say {one}:", "completion": f" {one}?"} for one in "ab"])
+    assert score("c.jsonl") == score("d.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        score("e.jsonl", interrupted=True)
+    assert score("e.jsonl")[0] == 1
 
 
 def test_ensembles_that_cannot_be_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pluralign.core import Decision, InputError
-from pluralign.core.digests import source_digest
+from pluralign.core.digests import digest, source_digest
 from pluralign.core.resumable import run_batches
 from pluralign.data.reading import read_row
 from pluralign.data.rows import read_named
 from pluralign.data.source import open_table
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.endpoint import EndpointReward
-from pluralign.rewards.open import load_reward, reward_card
+from pluralign.rewards.open import load_reward, reward_card, reward_identity
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.spans import by_sentence
@@ -63,13 +64,13 @@ def score_rows(
         read_row(table, number, lambda row=row: read_named(row, template))
         for number, row in enumerate(rows, start=1)
     ]
+    source = source_digest(data)
+    if "file_digest" not in source:
+        # Folders and data sets of the hub keep their names when their rows change.
+        source["rows"] = digest(json.dumps(named, sort_keys=True).encode() for named in read)
     run = {
-        "model": {
-            "name": model,
-            **source_digest(str(reward_card(model))),
-            **(loaded.identity if isinstance(loaded, EndpointReward) else {}),
-        },
-        "data": source_digest(data),
+        "model": {"name": model, **source_digest(str(reward_card(model))), **_parts(model, loaded)},
+        "data": source,
         "spans": spans,
         **({"control_tokens": True} if control_tokens else {}),
         # Unfinished files of 0.1.0 record whether --fast was set.
@@ -79,6 +80,16 @@ def score_rows(
     run_batches(out, run, items, lambda some: _scored(loaded, some, spans, data), batch=_BATCH, unit="row")
     empty = sum(not text.strip() for named in read for _, text in named.values())
     return {"rows": len(rows), "empty_completions": empty, **loaded.counts}
+
+
+def _parts(model: str, loaded: Reward) -> Mapping[str, Any]:
+    """What a reward depends on besides its own card: what an endpoint serves, the cards of an ensemble's
+    members, the files of a classifier."""
+    if isinstance(loaded, EndpointReward):
+        return loaded.identity
+    own = 2 if reward_card(model).is_file() else 1
+    parts = reward_identity(model)[own:]
+    return {"parts": parts} if parts else {}
 
 
 Named = dict[str, tuple[str, str]]
