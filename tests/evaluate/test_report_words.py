@@ -81,6 +81,7 @@ def test_comparisons_name_only_measurable_differences() -> None:
         (7.126, "7.13"),
         (1234.5, "1234"),
         (1e-9, "0"),
+        (-0.0004, "0"),
     ],
 )
 def test_numbers(value: float, text: str) -> None:

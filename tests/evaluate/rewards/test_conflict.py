@@ -82,6 +82,8 @@ def test_wrong_rewards_are_refused():
         conflict(([1.0, np.nan], [1.0, 2.0]))
     with pytest.raises(InputError, match="above 0"):
         conflict(([1.0, 2.0], [1.0, 2.0]), threshold=0)
+    with pytest.raises(InputError, match=r"expected those of 1 prompts, found \[1, 2\]"):
+        find_conflict({"a": [[1.0, 2.0]], "b": [[1.0, 2.0]] * 2}, ["p"])
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

@@ -19,7 +19,7 @@ def number(value: float) -> str:
     if value == 0:
         return "0"
     decimals = max(0, min(3, 2 - math.floor(math.log10(abs(value)))))
-    text = f"{value:.{decimals}f}"
+    text = f"{value:z.{decimals}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return text.replace("-", "−")

@@ -152,6 +152,9 @@ def find_conflict(
         raise InputError(f"expected rewards of two or more objectives, found {len(names)}", field="rewards")
     if not threshold > 0:
         raise InputError(f"must be above 0, found {threshold}", field="threshold")
+    if any(len(own) != len(prompts) for own in rewards.values()):
+        sizes = [len(own) for own in rewards.values()]
+        raise InputError(f"expected those of {len(prompts)} prompts, found {sizes}", field="rewards")
     samples = [_samples(rewards, number) for number in range(len(prompts))]
     deviations = np.stack([np.where(_varies(own), own.std(axis=0), 0.0) for own in samples])
     differ = deviations > threshold * np.sqrt((deviations**2).mean(axis=0))
