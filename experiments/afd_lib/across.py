@@ -20,8 +20,9 @@ def over_seeds(figures: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
 
     Returns:
         By task: ``seeds``, and by table and row the seeds' means with their mean and interval. ``policies``
-        are golden rewards above SFT's samples, ``best_of_n`` those of the best of the largest N, and
-        ``separation`` the areas under the curve.
+        are golden rewards above SFT's samples, ``best_of_n`` those of the best of N, ``wins`` the shares of
+        prompts on which the best of the largest N has more than SFT's greedy answer, and ``separation`` the
+        areas under the curve.
     """
     tasks: dict[str, dict[str, Figures]] = {}
     for name, one in figures.items():
@@ -40,12 +41,12 @@ def _policies(one: Figures) -> dict[str, float]:
 
 
 def _best(one: Figures) -> dict[str, float]:
+    return {f"{row['name']}, {row['n']}": row["over_sft"]["mean"] for row in one["best_of_n"]}
+
+
+def _wins(one: Figures) -> dict[str, float]:
     largest = max(row["n"] for row in one["best_of_n"])
-    return {
-        f"{row['name']}, {largest}": row["over_sft"]["mean"]
-        for row in one["best_of_n"]
-        if row["n"] == largest
-    }
+    return {row["name"]: row["wins"]["mean"] for row in one["best_of_n"] if row["n"] == largest}
 
 
 def _separation(one: Figures) -> dict[str, float]:
@@ -57,7 +58,7 @@ def _separation(one: Figures) -> dict[str, float]:
 
 
 _TABLES: dict[str, Callable[[Figures], dict[str, float]]] = {
-    "policies": _policies, "best_of_n": _best, "separation": _separation,
+    "policies": _policies, "best_of_n": _best, "wins": _wins, "separation": _separation,
 }  # fmt: skip
 
 

@@ -171,6 +171,7 @@ def _across_markdown(task: str, found: Mapping[str, Any]) -> str:
     for head, key in (
         ("golden reward above SFT's samples, policy", "policies"),
         ("the same, best of N from SFT, chosen by", "best_of_n"),
+        ("share of wins over SFT's greedy answer, best of the largest N", "wins"),
         ("separation, reward and sources", "separation"),
     ):
         rows = [
