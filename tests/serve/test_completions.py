@@ -147,6 +147,14 @@ def test_completions_continue_a_text_as_it_stands(server):
     assert "".join(chunk.choices[0].text for chunk in stream) == answer.choices[1].text
 
 
+def test_token_ids_may_be_written_as_floats(server):
+    asked = {"model": "tiny-random", "max_tokens": 5, "temperature": 0}
+    whole, floats = (
+        server.post("/v1/completions", **asked, prompt=prompt).json() for prompt in ([5, 0], [5.0, -0.0])
+    )
+    assert floats["choices"] == whole["choices"]
+
+
 def test_parts_of_text_and_former_answers_are_taken_as_messages(server, chat):
     parts = [{"type": "text", "text": "hello "}, {"type": "text", "text": "there"}]
     answer = ask(server, chat, messages=[{"role": "user", "content": parts}])

@@ -218,7 +218,9 @@ class RequestParser:
 
 def _several(given: Any) -> list[Any]:
     """A prompt's texts or lists of token ids."""
-    return given if is_list(given) and not isinstance(given[0], int | float) else [given]
+    parts: list[Any] = given if is_list(given) and not isinstance(given[0], int | float) else [given]
+    # In JSON 8.0 is an integer.
+    return [part if isinstance(part, str) else [int(number) for number in part] for part in parts]
 
 
 def _too_long(most: int, found: str, param: str) -> Refused:
