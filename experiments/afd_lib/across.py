@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from pluralign.evaluate.statistics import estimate
@@ -21,8 +22,8 @@ def over_seeds(figures: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
     Returns:
         By task: ``seeds``, and by table and row the seeds' means with their mean and interval. ``policies``
         are golden rewards above SFT's samples, ``best_of_n`` those of the best of N, ``wins`` the shares of
-        prompts on which the best of the largest N has more than SFT's greedy answer, and ``separation`` the
-        areas under the curve.
+        prompts on which the best of the largest N has more than SFT's greedy answer, ``within`` correlations
+        with the golden reward among the samples of a prompt, and ``separation`` the areas under the curve.
     """
     tasks: dict[str, dict[str, Figures]] = {}
     for name, one in figures.items():
@@ -58,7 +59,8 @@ def _separation(one: Figures) -> dict[str, float]:
 
 
 _TABLES: dict[str, Callable[[Figures], dict[str, float]]] = {
-    "policies": _policies, "best_of_n": _best, "wins": _wins, "separation": _separation,
+    "policies": _policies, "best_of_n": _best, "wins": _wins,
+    "within": itemgetter("within"), "separation": _separation,
 }  # fmt: skip
 
 

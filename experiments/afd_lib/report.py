@@ -36,7 +36,8 @@ AT = (4, 16, 64)
 
 
 def write_report(out: Path, results: Path) -> None:
-    """Write afd.json, afd.md and the figures of every finished task and seed in ``out``."""
+    """Write afd.json and afd.md of every finished task and seed in ``out``, and each task's first seed's
+    pictures."""
     found = {path.stem: read_json(path) for path in sorted(out.glob("*-*.json"))}
     results.mkdir(parents=True, exist_ok=True)
     figures = {name: _figures(one) for name, one in found.items()}
@@ -46,8 +47,12 @@ def write_report(out: Path, results: Path) -> None:
     text = "\n\n".join([*parts, *(_markdown(name, one) for name, one in figures.items())])
     with replace_when_whole(results / "afd.md") as temporary:
         temporary.write_text(text + "\n", "utf-8")
+    drawn: set[str] = set()
     for name, one in found.items():
-        _draw(name, one, results)
+        task = name.rpartition("-")[0]
+        if task not in drawn:
+            drawn.add(task)
+            _draw(name, one, results)
 
 
 def ensemble(rewards: Mapping[str, Any], members: tuple[str, ...], combine: Any) -> np.ndarray:
@@ -108,7 +113,7 @@ def _figures(one: Mapping[str, Any]) -> dict[str, Any]:
                 )
     return {
         "golden_validation_accuracy": one["golden"].get("validation_accuracy"), "prompts": one["prompts"],
-        "policies": rows, "best_of_n": best, "separation": _separation(one),
+        "policies": rows, "best_of_n": best, "within": _within(one), "separation": _separation(one),
         "judged": one.get("judged", {}), **{key: one.get(key, {}) for key in ("styles", "style_edits")},
     }  # fmt: skip
 
@@ -123,6 +128,17 @@ def _row(
         "over_sft": as_figures(paired_difference(own, sft)),
         "over_greedy_sft": as_figures(paired_difference(own, greedy)),
     }  # fmt: skip
+
+
+def _within(one: Mapping[str, Any]) -> dict[str, float]:
+    """Correlation of each reward with the golden one among the samples of a prompt."""
+    golden = np.array(one["best_of_golden"])
+    golden = golden - golden.mean(axis=1, keepdims=True)
+    centred = {name: own - own.mean(axis=1, keepdims=True) for name, own in _rewards(one).items()}
+    return {
+        name: float((own * golden).sum() / np.sqrt((own**2).sum() * (golden**2).sum()))
+        for name, own in centred.items()
+    }
 
 
 def _separation(one: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -172,6 +188,7 @@ def _across_markdown(task: str, found: Mapping[str, Any]) -> str:
         ("golden reward above SFT's samples, policy", "policies"),
         ("the same, best of N from SFT, chosen by", "best_of_n"),
         ("share of wins over SFT's greedy answer, best of the largest N", "wins"),
+        ("correlation with the golden reward among a prompt's samples", "within"),
         ("separation, reward and sources", "separation"),
     ):
         rows = [

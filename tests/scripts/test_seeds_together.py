@@ -19,6 +19,7 @@ def figures(shift: float) -> dict[str, Any]:
             row("Init-SFT", 0.1, n=4, wins={"mean": 0.5}),
             row("Init-SFT", 0.2, n=64, wins={"mean": 0.6 + shift}),
         ],
+        "within": {"Init-SFT": 0.3 + shift},
         "separation": {"Init-SFT": {"base / SFT": {"mean": 0.8 + shift}}},
     }
 
@@ -37,6 +38,7 @@ def test_seeds_of_a_task_are_taken_together(script: Callable[[str], ModuleType])
     assert best["mean"] == pytest.approx(0.25)
     assert best["low"] < 0.25 < best["high"]
     assert found[task]["best_of_n"]["Init-SFT, 4"]["each"] == pytest.approx([0.1, 0.2])
+    assert found[task]["within"]["Init-SFT"]["each"] == pytest.approx([0.3, 0.4])
     assert found[task]["wins"]["Init-SFT"]["each"] == pytest.approx([0.6, 0.7])
     assert found[task]["separation"]["Init-SFT: base / SFT"]["mean"] == pytest.approx(0.85)
     assert "| SPIN, greedy | 0.30, 0.40 | 0.35 (" in _across_markdown(task, found[task])
