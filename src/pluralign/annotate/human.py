@@ -114,7 +114,7 @@ class HumanRater:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """Digest of the answers, which tells the sheet from what it was before."""
+        """Digest of the answers, which changes when the sheet is filled in further."""
         return {"answers": digest([json.dumps(self.answers, sort_keys=True).encode()])}
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:

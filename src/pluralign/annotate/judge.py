@@ -113,7 +113,7 @@ class Judge:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What tells the model from others of its name; empty if that is not known."""
+        """Identity of the model, which changes with its weights; empty if unknown."""
         return getattr(self._scorer, "identity", {})
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:

@@ -111,7 +111,7 @@ class OrderingCritic:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What tells the model from others of its name; empty if that is not known."""
+        """Identity of the model, which changes with its weights; empty if unknown."""
         return getattr(self._scorer, "identity", {})
 
     def progress(
@@ -185,7 +185,7 @@ class PercentCritic:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What tells the model from others of its name; empty if that is not known."""
+        """Identity of the model, which changes with its weights; empty if unknown."""
         return getattr(self._replies.writer, "identity", {})
 
     def progress(

@@ -75,7 +75,7 @@ def require_own_outputs(run: partial[Any], json: Path | None) -> None:
 
 
 def _paths(value: Any) -> Iterator[str]:
-    """What may be a path in a value: texts, their parts after NAME=, and those of settings."""
+    """Possible paths in a value: texts, their parts after NAME=, and those of settings."""
     if isinstance(value, str | Path):
         text = str(value)
         yield from (text, text.partition("=")[2])

@@ -10,6 +10,8 @@ import tyro
 from pluralign.cli.common import Figures, refuse, say, say_table, wrote
 from pluralign.core import InputError
 
+_EPISODES = 300
+
 
 def evaluate_mismatch(
     runs: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
@@ -18,7 +20,7 @@ def evaluate_mismatch(
     story: str = "",
     objective: str = "",
     outcomes: Path | None = None,
-    episodes: int = 300,
+    episodes: int = _EPISODES,
     seed: int = 0,
     features: Path | None = None,
 ) -> Figures:
@@ -48,7 +50,7 @@ def evaluate_mismatch(
         raise InputError("give either runs with --story, or --outcomes", field="outcomes")
     if outcomes is not None:
         given = {"objective": objective or None, "features": features}
-        given |= {"episodes": None if episodes == 300 else episodes, "seed": seed or None}
+        given |= {"episodes": None if episodes == _EPISODES else episodes, "seed": seed or None}
         refuse("requires --story", **given)
         found = find_mismatch(read_outcomes(outcomes))
     else:

@@ -85,8 +85,7 @@ class PolicyChooser:
     Args:
         policy: Policy that plays.
         greedy: Whether to take the most likely option (the first of equals) instead of sampling.
-        more: Settings of the policy that neither its name nor its own ``settings``, if it has any, tell, as
-            JSON values.
+        more: Further settings of the policy, as JSON values, besides its name and its own ``settings``.
     """
 
     def __init__(

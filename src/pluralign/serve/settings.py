@@ -54,7 +54,7 @@ class Limits:
 
     @property
     def answers(self) -> int:
-        """Number of answers that one request can have: more than run and queue would never find room."""
+        """Largest number of answers to one request: as many as can run and wait at once."""
         return min(self.samples, self.running + self.queue)
 
 

@@ -91,7 +91,7 @@ class RaterChooser:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Settings of the rater, and what tells its model or its sheet from others of the name."""
+        """Settings of the rater, and the identity of its model or of its sheet."""
         return {**self._rater.settings, **_identity(self._rater)}
 
     def prefer(self, pairs: Sequence[Pair]) -> FloatArray:
@@ -249,8 +249,7 @@ def both_replies(replies: Replies, questions: Sequence[tuple[str, str, str]]) ->
 
 
 def settings_of(replies: Replies) -> dict[str, Any]:
-    """What answers depend on besides a model's name, as JSON values: its precision, and what tells it from
-    others of the name."""
+    """What answers depend on besides a model's name, as JSON values: its precision and its identity."""
     return {"dtype": getattr(replies, "dtype", ""), **_identity(replies)}
 
 

@@ -117,7 +117,7 @@ def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
     Args:
         file: Trajectories file, collected from this story.
         story: Source of the game, or a side file of it.
-        out: Output folder, which does not exist or is empty: whoever reads it reads all files.
+        out: Output folder, which does not exist or is empty, since readers take every file in it.
 
     Returns:
         Number of trajectories, and the game's name.
