@@ -23,10 +23,9 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.trunk import LowerStates
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
-from pluralign.lm.forest import by_tree, plant
 from pluralign.lm.generation import draw_samples
-from pluralign.lm.layers import CutTrunk
-from pluralign.rewards.reward_model import RewardModel, load_reward_model
+from pluralign.rewards.open import load_rewards
+from pluralign.rewards.together import score_together
 
 Draws = dict[str, list[str]]
 """Completions by prompt."""
@@ -134,9 +133,11 @@ class Workshop:
         new = {key: folder for key, folder in folders.items() if key not in known}
         if new:
             say(f"{self.folder.name}: scoring {name} by {', '.join(new)}")
-            models = {key: load_reward_model(folder, dtype=self.base.dtype) for key, folder in new.items()}
-            found = shared_scores(self.base, models, draws, int((self.recipe.reward or {})["layers"]))
-            known |= {key: values.tolist() for key, values in found.items()}
+            models = load_rewards(new, dtype=self.base.dtype)
+            decisions = [Decision(prompt, tuple(texts)) for prompt, texts in draws.items()]
+            for key, rows in score_together(models, dict.fromkeys(models, decisions)).items():
+                known[key] = [own.mean.tolist() for own in rows]
+                known[f"{key} sigma"] = [own.sigma.tolist() for own in rows]
             write_json(path, known)
         return {key: np.array(known[key]) for key in known if key.removesuffix(" sigma") in folders}
 
@@ -151,29 +152,6 @@ class Workshop:
             ]
             write_json(path, rows)
         return np.array(read_json(path))
-
-
-@torch.inference_mode()
-def shared_scores(
-    base: Backbone, models: Mapping[str, RewardModel], draws: Draws, layers: int
-) -> dict[str, np.ndarray]:
-    """Rewards by models that differ only in their uppermost layers; the rest of the trunk runs once."""
-    cut = CutTrunk(base.model, layers)
-    cuts = {name: CutTrunk(model.backbone.model, layers) for name, model in models.items()}
-    found: dict[str, list[list[float]]] = {name: [] for model in models for name in (model, f"{model} sigma")}
-    for prompt, completions in draws.items():
-        reader = next(iter(models.values())).reader
-        read = reader.read(prompt, completions)
-        trees = list(read.trees)
-        (forest,) = plant(trees, read.tokens)
-        lower = cut.lower_states(forest)
-        for name, model in models.items():
-            hidden = cuts[name].hidden_states(forest, lower)
-            rewards = model.head.of_branches(model.head(hidden, forest), forest)
-            for key, values in ((name, rewards.mean), (f"{name} sigma", rewards.sigma)):
-                by = by_tree(trees, [forest], [values.double()])
-                found[key].append([float(by[tree][branch]) for tree, branch in read.places])
-    return {name: np.array(rows) for name, rows in found.items()}
 
 
 def as_rows(draws: Draws, like: Sequence[Demonstration]) -> list[Demonstration]:

@@ -62,6 +62,7 @@ from pluralign.pair.siblings import sibling_pairs as sibling_pairs
 from pluralign.rewards.function import FunctionReward as FunctionReward
 from pluralign.rewards.open import load_closed_form as load_closed_form
 from pluralign.rewards.open import load_reward as load_reward
+from pluralign.rewards.open import load_rewards as load_rewards
 from pluralign.steer.block_guides import Blocks as Blocks
 from pluralign.steer.likelihood import log_likelihoods as log_likelihoods
 from pluralign.steer.policies import Policies as Policies

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Container, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from pluralign.lm.backbone import Backbone, make_backbone
 from pluralign.lm.precision import in_dtype
 
 POLICY_KINDS = ("language_policy", "reward_model")
+Bases = dict[Any, Backbone]
+"""Base models that are loaded already, by what identifies them (`base_key`)."""
 
 
 def describe_backbone(backbone: Backbone) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def learned_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
 
 def load_tuned_backbone(
     folder: Path, content: Mapping[str, Any], *, dtype: torch.dtype | None = None, model: str | None = None,
-    quantized: bool = True,
+    quantized: bool = True, bases: Bases | None = None,
 ) -> Backbone:  # fmt: skip
     """Backbone of a folder, with its adapter or its trained weights.
 
@@ -50,6 +53,9 @@ def load_tuned_backbone(
         dtype: Floating-point type of the weights; float32 by default.
         model: Hub id or folder of the base model, if it was moved.
         quantized: Whether a trunk that was in 4 bits during training is loaded in 4 bits.
+        bases: Base models, from which the backbone takes all weights that were not trained, so that they are
+            in memory once; a missing one is added. Only trunks that were trained above some layer use them
+            (`trained_above`); by default the backbone has weights of its own.
 
     Raises:
         InputError: The backbone cannot be loaded, is not the one that was trained, or does not match the
@@ -58,16 +64,38 @@ def load_tuned_backbone(
     dtype, load = dtype or torch.float32, partial(load_folder_backbone, folder, content, model=model)
     name = str(content["name"])
     if not any(file.startswith(f"{ADAPTER}/") for file in content["files"]):
-        backbone = load(dtype=dtype, quantized=quantized)
-        if TRUNK in content["files"]:
-            _overlay(backbone.model, read_tensors(folder / TRUNK), folder / TRUNK)
-        return make_backbone(backbone.model, backbone.tokenizer, name, backbone.source)
+        tensors = read_tensors(folder / TRUNK) if TRUNK in content["files"] else {}
+        if bases is None or not trained_above(content):
+            backbone = load(dtype=dtype, quantized=quantized)
+            network = backbone.model
+        else:
+            key = (base_key(content), dtype, model, quantized)
+            if key not in bases:
+                bases[key] = load(dtype=dtype, quantized=quantized)
+            backbone = bases[key]
+            network = _copy_of(backbone.model, tensors)
+        _overlay(network, tensors, folder / TRUNK)
+        return make_backbone(network, backbone.tokenizer, name, backbone.source)
     backbone = load(dtype=dtype, quantized=quantized)
     if dtype != torch.float32 and not stays_apart(backbone.model, folder / ADAPTER):
         # What is merged is merged in full precision.
         backbone = load(dtype=torch.float32, quantized=quantized)
     adapted = in_dtype(adapted_model(backbone.model, folder / ADAPTER), dtype)
     return make_backbone(adapted, backbone.tokenizer, name, backbone.source)
+
+
+def base_key(content: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What identifies the base model of a folder with this card."""
+    described: Mapping[str, Any] = content["backbone"]
+    return tuple(described.get(name) for name in ("fingerprint", "dtype", "load_in"))
+
+
+def trained_above(content: Mapping[str, Any]) -> bool:
+    """Whether only the uppermost layers of a folder's trunk were trained, or none, by its card."""
+    config: Mapping[str, Any] = content.get("config") or {}
+    training: Mapping[str, Any] = config.get("training") or {}
+    adapted = any(file.startswith(f"{ADAPTER}/") for file in content["files"])
+    return not adapted and isinstance(training.get("layers"), int)
 
 
 def load_language_policy(
@@ -107,6 +135,21 @@ def read_policy_folder(folder: Path) -> dict[str, Any]:
             f"its method, {content['method']!r}, trains a reward model and no language policy", path=folder
         )
     return content
+
+
+def _copy_of(model: PreTrainedModel, own: Container[str]) -> PreTrainedModel:
+    """A copy of a model with its own weights of these names, and the model's for all others."""
+    weights: dict[int, list[str]] = {}
+    kept: dict[int, Any] = {}
+    for name, one in [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]:
+        weights.setdefault(id(one), []).append(name)
+        kept[id(one)] = one
+    # What is in the memo of a copy is not copied. Tied weights have several names.
+    memo = {key: kept[key] for key, names in weights.items() if not any(name in own for name in names)}
+    return copy.deepcopy(model, memo)
 
 
 def _overlay(model: PreTrainedModel, tensors: dict[str, Tensor], path: Path) -> None:

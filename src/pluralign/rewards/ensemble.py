@@ -16,6 +16,7 @@ from pluralign.core.arrays import FloatArray
 from pluralign.core.messages import DIALOGUE, Messages, Template, unquoted
 from pluralign.folders.card import CARD, Card, read_folder, write_folder
 from pluralign.rewards.reward import Reward, template_of
+from pluralign.rewards.together import score_together
 
 KIND = "reward_ensemble"
 _ROUNDING = 1e-14
@@ -101,10 +102,8 @@ class RewardEnsemble(Reward):
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """See `Reward`; sigma^2 is the members' mean variance plus the variance of their means (law of total
         variance)."""
-        known = list(decisions)
-        scored = [member.score_decisions(known) for member in self.members]
         found: list[OptionRewards] = []
-        for own in zip(*scored, strict=True):
+        for own in zip(*_scored(self.members, list(decisions)), strict=True):
             pairs = list(zip(own, self.scales, strict=True))
             means = np.stack([(r.mean - s.mean) / s.deviation for r, s in pairs])
             variances = np.stack([(r.sigma / s.deviation) ** 2 for r, s in pairs])
@@ -151,9 +150,16 @@ def measure_scales(members: Sequence[Reward], decisions: Sequence[Decision]) -> 
     Raises:
         InputError: There are no completions, or a member gives all of them the same reward.
     """
+    scored = _scored(members, decisions)
     return [
-        scale_of([own.mean for own in member.score_decisions(decisions)], member.name) for member in members
+        scale_of([own.mean for own in found], member.name)
+        for member, found in zip(members, scored, strict=True)
     ]
+
+
+def _scored(members: Sequence[Reward], decisions: Sequence[Decision]) -> list[list[OptionRewards]]:
+    named = {str(number): member for number, member in enumerate(members)}
+    return list(score_together(named, dict.fromkeys(named, decisions)).values())
 
 
 def scale_of(rewards: Sequence[FloatArray], name: str) -> Scale:

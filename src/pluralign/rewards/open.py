@@ -18,7 +18,7 @@ from pluralign.core.files import read_json
 from pluralign.core.jsonl import is_object
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
-from pluralign.folders.tuned import load_language_policy
+from pluralign.folders.tuned import Bases, base_key, load_language_policy, trained_above
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
@@ -32,6 +32,7 @@ from pluralign.rewards.function import KIND as FUNCTION
 from pluralign.rewards.function import function_place, function_source, open_function, require_no_function
 from pluralign.rewards.likelihood_ratio import LikelihoodRatio
 from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward_model import KIND as REWARD_MODEL
 from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model
 
 Scorer = str | Path | Reward
@@ -69,7 +70,61 @@ def load_reward(
         (2,)
     """
     with use_device(device):
-        return _load(str(spec), _floating(dtype), model)
+        return _load(str(spec), _floating(dtype), model, {})
+
+
+@checked
+def load_rewards(
+    rewards: Mapping[str, Scorer], *, dtype: DTypeName | torch.dtype = "float32", model: str | None = None,
+    device: str | None = None,
+) -> dict[str, Reward]:  # fmt: skip
+    """Load several rewards. Reward models that trained the uppermost layers of one base model have the layers
+    below in common: they are in memory once, and computed once where all score the same texts.
+
+    Args:
+        rewards: For each name an argument of `load_reward`, or a loaded reward, which is kept as it is.
+        dtype: Floating-point type of the trunks; endpoints and functions have none here.
+        model: Hub id or folder of the base model, if it was moved.
+        device: Device: "cpu", "cuda", "cuda:1" or "mps"; by default the GPU (CUDA) if there is one.
+
+    Raises:
+        InputError: See `load_reward`.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
+        >>> pairs = pl.load_pairs(rows, "agreement")
+        >>> for seed in (1, 2):
+        ...     _ = pl.fit_reward(pairs, model="tiny-random", layers=1, seed=seed, out=f"reward-{seed}")
+        >>> rewards = pl.load_rewards({"one": "reward-1", "other": "reward-2"})
+        >>> {name: reward.score(["Say"], [" yes"]).shape for name, reward in rewards.items()}
+        {'one': (1,), 'other': (1,)}
+    """
+    for own in rewards.values():
+        if isinstance(own, str | Path):
+            # A mistake in the last one is found before the first one is loaded.
+            require_reward(own)
+    bases: Bases = {}
+    with use_device(device):
+        return {
+            name: _load(str(own), _floating(dtype), model, bases) if isinstance(own, str | Path) else own
+            for name, own in rewards.items()
+        }
+
+
+def shared_trunk(spec: str | Path) -> tuple[Any, ...] | None:
+    """Equal for folders of reward models whose lower layers `load_rewards` loads once; None for a reward
+    that shares nothing.
+
+    Raises:
+        InputError: The folder's card cannot be read.
+    """
+    if not (Path(spec) / CARD).is_file():
+        return None
+    content = read_card(Path(spec))
+    if content["pluralign"] != REWARD_MODEL or not trained_above(content):
+        return None
+    return *base_key(content), content.get("max_length")
 
 
 @checked
@@ -107,7 +162,7 @@ def _floating(dtype: DTypeName | torch.dtype) -> torch.dtype:
     return dtype
 
 
-def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
+def _load(spec: str, dtype: torch.dtype, model: str | None, bases: Bases) -> Reward:
     require_reward(spec)
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
@@ -127,15 +182,15 @@ def _load(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
         return _classifier(spec, dtype, model)
     found = read_card(folder)["pluralign"]
     if found == ENSEMBLE:
-        return load_ensemble(folder, lambda member: _member(str(member), dtype, model))
+        return load_ensemble(folder, lambda member: _member(str(member), dtype, model, bases))
     if found == "language_policy":
         raise InputError(f"is a policy; its reward is {CLOSED_FORM}:{spec}", path=folder)
-    return load_reward_model(folder, dtype=dtype, model=model)
+    return load_reward_model(folder, dtype=dtype, model=model, bases=bases)
 
 
-def _member(spec: str, dtype: torch.dtype, model: str | None) -> Reward:
+def _member(spec: str, dtype: torch.dtype, model: str | None, bases: Bases) -> Reward:
     require_no_function(spec)
-    return _load(spec, dtype, model)
+    return _load(spec, dtype, model, bases)
 
 
 def reward_card(spec: str) -> Path:

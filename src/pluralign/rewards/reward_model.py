@@ -14,10 +14,11 @@ from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages, Template, unquoted
 from pluralign.folders.card import CARD, HEAD, TRUNK, Card, read_folder, write_folder
 from pluralign.folders.tensors import read_tensors
-from pluralign.folders.tuned import load_tuned_backbone
+from pluralign.folders.tuned import Bases, load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
+from pluralign.lm.layers import CutTrunk
 from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES, encode_with_places
 from pluralign.lm.tensors import to_list
@@ -68,6 +69,7 @@ class RewardModel(Reward):
         self.settings = settings or RewardSettings()
         self.card = card or Card("")
         self.reader = CompletionReader.for_model(backbone.model, backbone.tokenizer, self.settings.max_length)
+        self._cuts: dict[int, CutTrunk] = {}
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -126,12 +128,32 @@ class RewardModel(Reward):
                 zip(whole, _columns(of_tokens).split_with_sizes(to_list(forest.lengths)), strict=True)
             )
 
-        found: list[tuple[OptionRewards, list[Tensor]]] = []
         budget = self.settings.token_budget
-        for own in map_completions(self.backbone.model, read, rewards, token_budget=budget):
-            values = torch.stack([whole for whole, _ in own]).cpu().double().numpy()
-            found.append((OptionRewards(values[:, 0], values[:, 1]), [tokens for _, tokens in own]))
-        return found
+        return [
+            (option_rewards([whole for whole, _ in own]), [tokens for _, tokens in own])
+            for own in map_completions(self.backbone.model, read, rewards, token_budget=budget)
+        ]
+
+    def of_branches(self, hidden: Tensor, forest: Forest) -> Tensor:
+        """Mean and sigma of each branch of a forest from the trunk's states of its tokens, shape (branches,
+        2)."""
+        return _columns(self.head.of_branches(self.head(hidden, forest), forest))
+
+    def cut(self, layers: int) -> CutTrunk:
+        """The trunk, cut below its uppermost layers.
+
+        Raises:
+            InputError: It cannot be cut there.
+        """
+        if layers not in self._cuts:
+            self._cuts[layers] = CutTrunk(self.backbone.model, layers)
+        return self._cuts[layers]
+
+
+def option_rewards(values: Sequence[Tensor]) -> OptionRewards:
+    """Rewards of options from their means and sigmas, each of shape (2,)."""
+    found = torch.stack(list(values)).cpu().double().numpy()
+    return OptionRewards(found[:, 0], found[:, 1])
 
 
 def save_reward_model(
@@ -164,8 +186,9 @@ def save_reward_model(
 
 
 def load_reward_model(
-    folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096, model: str | None = None
-) -> RewardModel:
+    folder: Path, *, dtype: torch.dtype | None = None, token_budget: int = 4096, model: str | None = None,
+    bases: Bases | None = None,
+) -> RewardModel:  # fmt: skip
     """Load a reward model from its folder.
 
     Args:
@@ -174,6 +197,7 @@ def load_reward_model(
             float32.
         token_budget: Largest number of tokens per forward pass.
         model: Hub id or folder of the base model, if it was moved.
+        bases: Base models whose weights are shared; see `load_tuned_backbone`.
 
     Raises:
         InputError: The folder does not exist or holds another kind of model, files are missing or damaged, or
@@ -184,7 +208,7 @@ def load_reward_model(
     head = make_head(content.get("head") or {})
     fill_head(head, folder)
     settings = read_settings(folder, content, token_budget)
-    backbone = load_tuned_backbone(folder, content, dtype=dtype, model=model)
+    backbone = load_tuned_backbone(folder, content, dtype=dtype, model=model, bases=bases)
     if head.dimension != backbone.hidden_size:
         raise InputError(
             f"its head needs states of width {head.dimension}, the backbone has width {backbone.hidden_size}",

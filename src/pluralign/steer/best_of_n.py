@@ -12,6 +12,7 @@ from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.core.messages import Messages, Template
 from pluralign.rewards.ensemble import Scale, shared_template
 from pluralign.rewards.reward import Reward, template_of
+from pluralign.rewards.together import score_together
 
 
 class WeightedReward(Reward):
@@ -66,7 +67,7 @@ class WeightedReward(Reward):
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """See `Reward`; sigma assumes independent errors."""
         known = list(decisions)
-        scored = {key: reward.score_decisions(known) for key, reward in self._used.items()}
+        scored = score_together(self._used, dict.fromkeys(self._used, known))
         return weigh(scored, self._weights, self._scales, lower_bound=self._bound)
 
     def best(self, decisions: Iterable[Decision]) -> list[int]:

@@ -21,7 +21,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.forest import Tree
 from pluralign.lm.text_blocks import BlockKind
-from pluralign.rewards.open import load_reward, require_reward, reward_identity, reward_name
+from pluralign.rewards.open import Scorer, load_rewards, require_reward, reward_identity, reward_name
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.value_model import KIND
 from pluralign.steer.value_rows import ValueRows, open_value_rows
@@ -148,18 +148,17 @@ class DraftScores:
     def __init__(self, blocks: Blocks) -> None:
         dtype = resolve_dtype(blocks.dtype)
         folders: dict[str, Path] = {}
+        rewards: dict[str, Scorer] = {}
         self._weights = SteeringWeights(blocks.weights or {})
         self._functions: dict[str, DraftScore] = {}
-        self._rewards: dict[str, Reward] = {}
         for name, guide in blocks.guides.items():
-            if isinstance(guide, Reward):
-                self._rewards[name] = guide
-            elif not isinstance(guide, str | Path):
+            if not isinstance(guide, str | Path | Reward):
                 self._functions[name] = guide
-            elif _holds_values(Path(guide)):
+            elif not isinstance(guide, Reward) and _holds_values(Path(guide)):
                 folders[name] = Path(guide)
             else:
-                self._rewards[name] = load_reward(guide, dtype=dtype)
+                rewards[name] = guide
+        self._rewards = load_rewards(rewards, dtype=dtype)
         self._values: list[ValueRows] = open_value_rows(folders, dtype=dtype)[0] if folders else []
 
     def require_fit(self, base: Backbone) -> None:

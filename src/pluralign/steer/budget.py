@@ -16,7 +16,6 @@ from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import require, require_positive
 from pluralign.core.digests import digest
 from pluralign.core.messages import Prompt
-from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.value_prior import (
     empirical_reservation_value,
@@ -25,7 +24,7 @@ from pluralign.losses.value_prior import (
     reservation_value,
 )
 from pluralign.rewards.ensemble import Scale, scale_of
-from pluralign.rewards.open import Scorer, load_reward, require_reward, reward_identity, reward_name
+from pluralign.rewards.open import Scorer, load_rewards, require_reward, reward_identity, reward_name
 from pluralign.rewards.reward import Reward
 from pluralign.steer.best_of_n import weigh
 
@@ -150,12 +149,15 @@ class Budget:
         Raises:
             InputError: A reward cannot be loaded.
         """
-        kind = resolve_dtype(self.dtype)
-        found: dict[str, RewardFunction] = {}
+        functions: dict[str, RewardFunction] = {}
+        given: dict[str, Scorer] = {}
         for name, own in self.rewards.items():
-            loaded = load_reward(own, dtype=kind) if isinstance(own, str | Path) else own
-            found[name] = loaded.score if isinstance(loaded, Reward) else loaded
-        return found
+            if isinstance(own, str | Path | Reward):
+                given[name] = own
+            else:
+                functions[name] = own
+        functions |= {name: own.score for name, own in load_rewards(given, dtype=self.dtype).items()}
+        return {name: functions[name] for name in self.rewards}
 
     def weighted(self, first: Sequence[Rewards]) -> Callable[[Rewards], FloatArray]:
         """Function from the rewards of a prompt's samples to the number that the rule compares.

@@ -12,7 +12,7 @@ from pluralign.data.choices import load_questions
 from pluralign.data.objectives import load_objectives
 from pluralign.elicit.saved import load_posterior
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import load_rewards
 from pluralign.serve.ask import Asker
 from pluralign.serve.fronts import read_fronts
 from pluralign.serve.inferred import require_served
@@ -123,9 +123,7 @@ class ServiceParts:
             self.access,
             None if self.weights is None else SteeringWeights(self.weights),
             self.audit.opened(),
-            AnswerScorers({name: load_reward(spec) for name, spec in self.rewards.items()})
-            if self.rewards
-            else None,
+            AnswerScorers(load_rewards(self.rewards)) if self.rewards else None,
             self._story(),
             self._fronts,
             make_engine,

@@ -7,11 +7,15 @@ import pytest
 
 from pluralign.core import InputError
 from pluralign.data.answers import Answers
+from pluralign.evaluate.rewards import scored
 from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.lm.backbone import load_backbone
+from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.tensors import seeded
+from pluralign.rewards.function import FunctionReward
 from pluralign.rewards.heads import HeadShape, RewardHead
 from pluralign.rewards.reward_model import RewardModel
+from pluralign.rewards.together import score_together
 
 
 def rows(*given):
@@ -37,12 +41,11 @@ def rewards():
 
 
 def test_prompts_that_sources_share_are_read_once(rewards, tmp_path, monkeypatch):
-    read, scored = Counter(), RewardModel.score_decisions
+    read, whole = Counter(), CompletionReader.read
 
-    def watched(self, decisions):
-        known = list(decisions)
-        read.update(decision.prompt for decision in known)
-        return scored(self, known)
+    def watched(self, prompt, completions):
+        read[prompt] += 1
+        return whole(self, prompt, completions)
 
     wanted = [(name, source) for name in rewards for source in SOURCES]
     alone = {
@@ -52,7 +55,7 @@ def test_prompts_that_sources_share_are_read_once(rewards, tmp_path, monkeypatch
         for name, reward in rewards.items()
         for source, own in SOURCES.items()
     }
-    monkeypatch.setattr(RewardModel, "score_decisions", watched)
+    monkeypatch.setattr(CompletionReader, "read", watched)
     found = score_sources(rewards, SOURCES, tmp_path / "rewards.jsonl", wanted=wanted)
     assert read == {"p": 2, "q": 2, "r": 2}
     again = score_sources(rewards, SOURCES, tmp_path / "rewards.jsonl", wanted=wanted)
@@ -63,6 +66,39 @@ def test_prompts_that_sources_share_are_read_once(rewards, tmp_path, monkeypatch
         for own, other in zip(found[pair], rows, strict=True):
             np.testing.assert_allclose(own, other, atol=1e-5)
     assert found["r0", "a"] != found["r1", "a"]
+
+
+def test_rewards_on_one_trunk_score_together_and_are_continued(rewards, tmp_path, monkeypatch):
+    alone = FunctionReward("brief", lambda prompts, texts: [-float(len(text)) for text in texts])
+    scorers = {"r0": rewards["r0"], "brief": alone, "r1": rewards["r1"]}
+    wanted = [(name, source) for name in scorers for source in SOURCES]
+    batches = []
+
+    def watched(chosen, decisions):
+        batches.append({name: [one.prompt for one in own] for name, own in decisions.items()})
+        if len(batches) == stops_at:
+            raise KeyboardInterrupt
+        return score_together(chosen, decisions)
+
+    monkeypatch.setattr(scored, "score_together", watched)
+    monkeypatch.setattr(scored, "_BATCH", 2)
+    # Functions cannot be identified, and their runs not continued.
+    monkeypatch.setattr(scored, "reward_identity", lambda scorer: [scorer.name])
+    stops_at, path = 2, tmp_path / "rewards.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        score_sources(scorers, SOURCES, path, wanted=wanted)
+    found = score_sources(scorers, SOURCES, path, wanted=wanted)
+    both = [{"r0": own, "r1": own} for own in (["p"], ["q", "r"])]
+    # One batch was finished; the second one was interrupted, and came again.
+    assert batches == [both[0], both[1], both[1], {"brief": ["p"]}, {"brief": ["q", "r"]}]
+    stops_at = 0
+    whole = score_sources(scorers, SOURCES, tmp_path / "whole.jsonl", wanted=wanted)
+    assert found == whole
+    assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    for name, one in scorers.items():
+        own = score_sources({name: one}, SOURCES, tmp_path / f"{name}.jsonl", wanted=[(name, "a")])
+        for values, expected in zip(found[name, "a"], own[name, "a"], strict=True):
+            np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
 def test_a_file_of_something_else_is_not_replaced(rewards, tmp_path):

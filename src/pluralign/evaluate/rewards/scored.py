@@ -19,8 +19,10 @@ from pluralign.data.answers import Answers
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import Scorer, load_reward, require_reward, reward_identity
+from pluralign.rewards.open import Scorer, load_rewards, require_reward, reward_identity, shared_trunk
 from pluralign.rewards.reward import Reward, template_of
+from pluralign.rewards.reward_model import RewardModel
+from pluralign.rewards.together import score_together, trunk_key
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +32,7 @@ _BATCH = 128
 AnswerRewards = dict[tuple[str, str], list[list[float]]]
 """Rewards of each prompt's answers, or their standard deviations, by scorer and source."""
 _Task = tuple[str, str, int]
+_Groups = Mapping[str, Sequence[str]]
 
 
 def score_sources(
@@ -43,7 +46,8 @@ def score_sources(
     """Score answers with several reward models; rewards that are in the file are not computed again.
 
     Args:
-        scorers: Reward models by name. Those given by name or folder are loaded only while needed.
+        scorers: Reward models by name. Those given by name or folder are loaded only while needed: one at a
+            time, or those together that have the lower layers of a trunk in common (`load_rewards`).
         sources: Answers by name of their source.
         path: JSON-lines file of the rewards.
         wanted: Pairs of scorer and source.
@@ -55,18 +59,22 @@ def score_sources(
     """
     # Files of rewards call float32 None.
     precision = None if dtype == "float32" else resolve_dtype(dtype)
-    run = {
+    run: dict[str, Any] = {
         "scorers": {name: reward_identity(scorer) for name, scorer in scorers.items()},
         "sources": {name: _digest(own) for name, own in sources.items()},
         "wanted": wanted,
         "dtype": str(precision),
         "order": "prompts",
     }
-    tasks = _tasks(sources, wanted)
+    groups = _groups({name: scorers[name] for name, _ in wanted})
+    if any(len(names) > 1 for names in groups.values()):
+        # As the rows follow each other; files of single scorers are as before.
+        run["together"] = list({id(names): names for names in groups.values()}.values())
+    tasks = _tasks(sources, wanted, groups)
     if not _is_of(path, run, len(tasks)):
         if path.is_file():
             check_beginning(path, b'{"run": ', "a file of kept rewards, which are written there")
-        _score(scorers, sources, tasks, path, run, precision)
+        _score(scorers, sources, tasks, path, run, precision, groups)
     found = _read(path, "rewards")
     return {pair: found.get(pair, []) for pair in wanted}
 
@@ -91,43 +99,64 @@ def _read(path: Path, field: str) -> AnswerRewards:
     return {pair: [own[number] for number in sorted(own)] for pair, own in found.items()}
 
 
-def _tasks(sources: Mapping[str, Sequence[Answers]], wanted: Sequence[tuple[str, str]]) -> list[_Task]:
-    """What is to be scored, by scorer and then by prompt: sources share prompts, which are read once."""
-    scorers = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in wanted))}
+def _groups(scorers: Mapping[str, Scorer]) -> _Groups:
+    """For each scorer the names of those that score together, itself among them."""
+    groups: dict[Any, list[str]] = {}
+    for name, scorer in scorers.items():
+        if isinstance(scorer, str | Path):
+            key = shared_trunk(scorer)
+        else:
+            key = trunk_key(scorer) if isinstance(scorer, RewardModel) else None
+        groups.setdefault(name if key is None else key, []).append(name)
+    return {name: names for names in groups.values() for name in names}
+
+
+def _tasks(
+    sources: Mapping[str, Sequence[Answers]], wanted: Sequence[tuple[str, str]], groups: _Groups
+) -> list[_Task]:
+    """What is to be scored, by group of scorers, prompt and scorer: sources share prompts, which are read
+    once."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in wanted))}
     prompts: dict[str, int] = {}
-    found: list[tuple[tuple[int, int], _Task]] = []
+    found: list[tuple[tuple[int, int, int], _Task]] = []
     for scorer, source in wanted:
         for i, one in enumerate(sources[source]):
             prompt = prompts.setdefault(json.dumps(one.prompt), len(prompts))
-            found.append(((scorers[scorer], prompt), (scorer, source, i)))
+            found.append(((numbers[groups[scorer][0]], prompt, numbers[scorer]), (scorer, source, i)))
     return [task for _, task in sorted(found, key=lambda one: one[0])]
 
 
 def _score(
     scorers: Mapping[str, Scorer], sources: Mapping[str, Sequence[Answers]], tasks: Sequence[_Task],
-    path: Path, run: Mapping[str, Any], dtype: torch.dtype | None,
+    path: Path, run: Mapping[str, Any], dtype: torch.dtype | None, groups: _Groups,
 ) -> None:  # fmt: skip
     for scorer in scorers.values():
         if isinstance(scorer, str | Path):
             # A mistake in the last one is found before the first one is run.
             require_reward(scorer)
-    opened = OneAtATime[str, Reward](lambda name: _opened(scorers[name], dtype))
+    opened = OneAtATime[str, dict[str, Reward]](
+        lambda first: load_rewards({n: scorers[n] for n in groups[first]}, dtype=dtype or "float32")
+    )
     counts: dict[str, Mapping[str, int]] = {}
 
     def answers(task: _Task) -> int:
         return len(sources[task[1]][task[2]].completions)
 
     def scored(batch: Sequence[_Task]) -> list[dict[str, Any]]:
-        name = batch[0][0]
-        found = _rewards(opened(name), [sources[source][i] for _, source, i in batch], name)
-        counts[name] = opened(name).counts
+        loaded = opened(groups[batch[0][0]][0])
+        asked: dict[str, list[Answers]] = {}
+        for name, source, i in batch:
+            asked.setdefault(name, []).append(sources[source][i])
+        found = _rewards({name: loaded[name] for name in asked}, asked)
+        counts.update({name: loaded[name].counts for name in asked})
+        rows = {name: iter(own) for name, own in found.items()}
         return [
-            {"scorer": name, "source": source, "prompt": i + 1, **one}
-            for (_, source, i), one in zip(batch, found, strict=True)
+            {"scorer": name, "source": source, "prompt": i + 1, **next(rows[name])}
+            for name, source, i in batch
         ]
 
     run_batches(
-        path, run, tasks, scored, batch=_ends(tasks, sources), header={"run": run}, unit="answer",
+        path, run, tasks, scored, batch=_ends(tasks, sources, groups), header={"run": run}, unit="answer",
         size=answers,
     )  # fmt: skip
     for name, own in counts.items():
@@ -135,54 +164,69 @@ def _score(
             _log.warning("rewards by %s: %s", name, cuts)
 
 
-def _ends(tasks: Sequence[_Task], sources: Mapping[str, Sequence[Answers]]) -> list[int]:
-    """Ends of batches of one scorer: as many whole prompts as make up `_BATCH` answers."""
+def _ends(
+    tasks: Sequence[_Task], sources: Mapping[str, Sequence[Answers]], groups: _Groups
+) -> list[int]:  # fmt: skip
+    """Ends of batches of one group of scorers: as many whole prompts as make up `_BATCH` answers for each."""
     ends: list[int] = []
     held = 0
     for i, (scorer, source, number) in enumerate(tasks):
         one = sources[source][number]
         if held and i:
             last, other, row = tasks[i - 1]
-            if scorer != last or (held >= _BATCH and one.prompt != sources[other][row].prompt):
+            if groups[scorer] != groups[last] or (
+                held >= _BATCH * len(groups[last]) and one.prompt != sources[other][row].prompt
+            ):
                 ends.append(i)
                 held = 0
         held += len(one.completions)
     return [*ends, len(tasks)]
 
 
-def _rewards(scorer: Reward, answers: Sequence[Answers], name: str) -> list[dict[str, list[float]]]:
-    template = template_of(scorer)
-    decisions = [one.decision(template) for one in answers]
+def _rewards(
+    scorers: Mapping[str, Reward], answers: Mapping[str, Sequence[Answers]]
+) -> dict[str, list[dict[str, list[float]]]]:
+    decisions = {
+        name: [one.decision(template_of(scorers[name])) for one in own] for name, own in answers.items()
+    }
     # Sources share prompts, and short samples repeat: each prompt is read once, and each text scored once.
-    distinct: dict[str, dict[str, int]] = {}
+    places = {name: _distinct(own) for name, own in decisions.items()}
+    asked = {
+        name: [Decision(prompt, tuple(texts)) for prompt, texts in own.items()]
+        for name, own in places.items()
+    }
+    found: dict[str, list[dict[str, list[float]]]] = {}
+    for name, joined in score_together(scorers, asked).items():
+        known = dict(zip(places[name], joined, strict=True))
+        for one, decision in zip(answers[name], decisions[name], strict=True):
+            own = [places[name][decision.prompt][text] for text in decision.options]
+            scored = known[decision.prompt]
+            rewards = {"rewards": scored.mean[own].tolist(), "sigmas": scored.sigma[own].tolist()}
+            _require_finite(rewards, name, one)
+            found.setdefault(name, []).append(rewards)
+    return found
+
+
+def _distinct(decisions: Sequence[Decision]) -> dict[str, dict[str, int]]:
+    """Places of the distinct texts of each prompt."""
+    found: dict[str, dict[str, int]] = {}
     for decision in decisions:
-        places = distinct.setdefault(decision.prompt, {})
+        places = found.setdefault(decision.prompt, {})
         for text in decision.options:
             places.setdefault(text, len(places))
-    joined = scorer.score_decisions([Decision(prompt, tuple(texts)) for prompt, texts in distinct.items()])
-    known = dict(zip(distinct, joined, strict=True))
-    found: list[dict[str, list[float]]] = []
-    for one, decision in zip(answers, decisions, strict=True):
-        own = [distinct[decision.prompt][text] for text in decision.options]
-        scored = known[decision.prompt]
-        rewards = {"rewards": scored.mean[own].tolist(), "sigmas": scored.sigma[own].tolist()}
-        for what, values in rewards.items():
-            for value in values:
-                if not math.isfinite(value):
-                    message = (
-                        f"the {what.removesuffix('s')} by '{name}' of an answer to its prompt is {value}"
-                    )
-                    raise InputError(message, path=one.path or None, row=one.row)
-        found.append(rewards)
     return found
+
+
+def _require_finite(rewards: Mapping[str, Sequence[float]], name: str, answers: Answers) -> None:
+    for what, values in rewards.items():
+        for value in values:
+            if not math.isfinite(value):
+                message = f"the {what.removesuffix('s')} by '{name}' of an answer to its prompt is {value}"
+                raise InputError(message, path=answers.path or None, row=answers.row)
 
 
 def _digest(answers: Sequence[Answers]) -> str:
     return digest([json.dumps([(one.prompt, one.completions) for one in answers]).encode()])
-
-
-def _opened(scorer: Scorer, dtype: torch.dtype | None) -> Reward:
-    return load_reward(scorer, dtype=dtype or "float32") if isinstance(scorer, str | Path) else scorer
 
 
 def _is_of(path: Path, run: Mapping[str, Any], rows: int) -> bool:

@@ -18,7 +18,7 @@ from pluralign.learn.weighting import Observed, Weighting, require_objectives
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Advantages, Rewards
-from pluralign.rewards.open import Scorer, load_reward, reward_provenance
+from pluralign.rewards.open import Scorer, load_rewards, reward_provenance
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.value_model import RewardScale
 
@@ -132,18 +132,19 @@ def open_rewards(
         InputError: One is no reward, or cannot be loaded.
     """
     functions: dict[str, OneReward] = {}
+    rewards: dict[str, Scorer] = {}
     sources: dict[str, Any] = {}
     for name, own in given.items():
-        if isinstance(own, str | Path):
-            sources[name] = {"source": str(own), **reward_provenance(str(own))}
-            functions[name] = of_model(load_reward(own, dtype=dtype))
-        elif isinstance(own, Reward):
-            functions[name] = of_model(own)
+        if isinstance(own, str | Path | Reward):
+            rewards[name] = own
         elif callable(own):
             functions[name] = own
         else:
             raise InputError(f"expected a reward, found {own!r:.60}", field=f"rewards.{name}")
-    return functions, sources
+        if isinstance(own, str | Path):
+            sources[name] = {"source": str(own), **reward_provenance(str(own))}
+    functions |= {name: of_model(own) for name, own in load_rewards(rewards, dtype=dtype).items()}
+    return {name: functions[name] for name in given}, sources
 
 
 def grouped(completions: Sequence[str], size: int) -> list[list[str]]:

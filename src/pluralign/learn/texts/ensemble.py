@@ -14,7 +14,7 @@ from pluralign.learn.texts.data import require_demonstrations
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.ensemble import COMBINATIONS, KIND, RewardEnsemble, measure_scales, save_ensemble
 from pluralign.rewards.function import require_no_function
-from pluralign.rewards.open import load_reward
+from pluralign.rewards.open import load_rewards
 from pluralign.rewards.reward import Reward
 
 
@@ -30,7 +30,7 @@ def open_members(specs: Sequence[str], dtype: DTypeName = "float32") -> dict[str
         raise InputError(f"expected at least two different members, found {len(names)}", field="members")
     for name in names:
         require_no_function(name)
-    return {name: load_reward(name, dtype=dtype) for name in names}
+    return load_rewards({name: name for name in names}, dtype=dtype)
 
 
 @checked

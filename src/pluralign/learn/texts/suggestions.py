@@ -28,7 +28,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import Scorer, load_reward, reward_provenance
+from pluralign.rewards.open import Scorer, load_rewards, reward_provenance
 from pluralign.rewards.prompt_weights import KIND, PromptWeights, WeightsHead
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardSettings
@@ -83,8 +83,7 @@ def fit_weights(
     config, out = config or WeightsConfig(), Path(out)
     if len(rewards) < 2:
         raise InputError(f"expected rewards of two or more objectives, found {len(rewards)}", field="rewards")
-    opened = {name: load_reward(own, dtype=dtype) if isinstance(own, str | Path) else own
-              for name, own in rewards.items()}  # fmt: skip
+    opened = load_rewards(rewards, dtype=dtype)
     train, validation = split_rows(pairs, (provenance or {}).get("file"))
     require_certain([*train, *validation], "weights")
     if (out / CARD).is_file() and read_card(out)["pluralign"] == KIND:
