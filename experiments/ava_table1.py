@@ -10,8 +10,10 @@ run is a file in ``--out``; an interrupted experiment continues, and the tables 
 
     python experiments/ava_table1.py --data FOLDER --all-rows --folds 0 1 2 3 4 --name ava_table1_all
 
-takes all rows and five folds. Settings were chosen on prompts of two of these folds, so that the differences
+takes all rows and five folds. Settings were chosen on pairs of two of these folds, so that the differences
 are given without them, too.
+
+A fold has whole families of pairs (`ava_lib.data.families`): what is tested has no text of the training pairs.
 """
 
 from __future__ import annotations
@@ -142,12 +144,12 @@ def _work(settings: Settings) -> None:
         if task.dataset not in known:
             known = {task.dataset: _prepare(settings, backbone, task.dataset, full)}
         pairs, lower = known[task.dataset]
-        train, test = data.fold(pairs, task.fold)
+        train, test, families = data.fold(pairs, task.fold)
         if not full and not settings.all_rows:
             train = train[: TRAINING_PAIRS[task.dataset]]
         found = run(
             task, train, test, model=settings.model, tokenizer=backbone.tokenizer, folder=settings.out,
-            lower=lower,
+            lower=lower, families=families,
         )  # fmt: skip
         print(
             f"{task.key}: {100 * found['accuracy']:.1f} %, {len(test)} pairs, {found['seconds']:.0f} s",

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pluralign.core import PreferencePair
-from pluralign.core.splits import seed_for
+from pluralign.core.splits import seed_for, split_names
 from pluralign.data.load import load_pairs
+from pluralign.data.text_pairs import ASSISTANT
 
 DATASETS = {
     "harmless": "hh_rlhf/harmless.jsonl.gz",
@@ -17,7 +18,7 @@ DATASETS = {
 }
 BUCKETS = 5
 DEVELOPMENT = (0, 1)
-"""Buckets for choosing settings; no test fold of the default ones has a prompt from them."""
+"""Buckets for choosing settings; no test fold of the default ones has a family from them."""
 FOLDS = (2, 3, 4)
 """Buckets of the default test folds; each fold trains on all other buckets."""
 
@@ -25,28 +26,55 @@ FOLDS = (2, 3, 4)
 def load(data: Path, name: str, most: int | None) -> list[PreferencePair]:
     """At most this many pairs of a data set, in a fixed order, including pairs with two prompts."""
     found = load_pairs(data / DATASETS[name], name, two_prompts=True)
-    return sorted(found, key=lambda pair: seed_for(_text(pair), 11))[:most]
+    return sorted(found, key=lambda pair: seed_for(_name(pair), 11))[:most]
 
 
-def bucket(pair: PreferencePair) -> int:
-    """One of five buckets, by the prompt; without a prompt, by the texts."""
-    return seed_for(_text(pair), 7) % BUCKETS
+def families(pairs: Sequence[PreferencePair]) -> list[str]:
+    """Name of each pair's family: pairs with a text, the first sentence of a text without a prompt, or the
+    opening turn of a dialogue in common, also by way of other pairs.
+
+    ETHICS compares a scenario with several others, and HH-RLHF has answers at several places of a dialogue.
+    """
+    return split_names([_name(pair) for pair in pairs], [_shared(pair) for pair in pairs])
 
 
-def development(pairs: Sequence[PreferencePair]) -> list[PreferencePair]:
-    """Pairs of the development buckets: a quarter of the prompts for validation, the rest for training."""
-    mine = [pair for pair in pairs if bucket(pair) in DEVELOPMENT]
-    return [
-        replace(pair, split="validation" if seed_for(_text(pair), 13) % 4 == 0 else "train") for pair in mine
-    ]
+def buckets(pairs: Sequence[PreferencePair]) -> list[int]:
+    """Bucket of each pair, the same for a whole family.
+
+    Settings were chosen on pairs whose own names are in the development buckets; their families are there,
+    too.
+    """
+    names, family = [_name(pair) for pair in pairs], families(pairs)
+    own = {name: seed_for(name, 7) % BUCKETS for name in (*names, *family)}
+    least = dict.fromkeys(family, BUCKETS)
+    for name, first in zip(names, family, strict=True):
+        least[first] = min(least[first], own[name])
+    return [least[first] if least[first] in DEVELOPMENT else own[first] for first in family]
 
 
-def fold(pairs: Sequence[PreferencePair], test: int) -> tuple[list[PreferencePair], list[PreferencePair]]:
-    """Training pairs and test pairs of one fold."""
-    train = [replace(pair, split="train") for pair in pairs if bucket(pair) != test]
-    return train, [replace(pair, split="test") for pair in pairs if bucket(pair) == test]
+def fold(
+    pairs: Sequence[PreferencePair], test: int
+) -> tuple[list[PreferencePair], list[PreferencePair], list[int]]:
+    """Training pairs and test pairs of one fold, a bucket; and the number of each test pair's family."""
+    placed = list(zip(pairs, buckets(pairs), strict=True))
+    train = [replace(pair, split="train") for pair, bucket in placed if bucket != test]
+    tested = [replace(pair, split="test") for pair, bucket in placed if bucket == test]
+    numbers: dict[str, int] = {}
+    names = [name for name, (_, bucket) in zip(families(pairs), placed, strict=True) if bucket == test]
+    return train, tested, [numbers.setdefault(name, len(numbers)) for name in names]
 
 
-def _text(pair: PreferencePair) -> str:
+def _name(pair: PreferencePair) -> str:
     decision = pair.chosen.steps[0].decision
     return decision.prompt or "\0".join(sorted(decision.options))
+
+
+def _shared(pair: PreferencePair) -> list[str]:
+    found: list[str] = []
+    for prompt, completion in pair.texts():
+        if ASSISTANT in prompt:
+            found.append(prompt.partition(ASSISTANT)[0])
+        else:
+            text = (prompt + completion).strip()
+            found += [text, text.partition(".")[0]]
+    return found

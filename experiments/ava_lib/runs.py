@@ -92,7 +92,7 @@ def claim(folder: Path, task: Task) -> bool:
 
 def run(
     task: Task, train: Sequence[PreferencePair], test: Sequence[PreferencePair], *, model: str,
-    tokenizer: PreTrainedTokenizerBase, folder: Path, lower: LowerStates | None,
+    tokenizer: PreTrainedTokenizerBase, folder: Path, lower: LowerStates | None, families: Sequence[int],
 ) -> dict[str, Any]:  # fmt: skip
     """Train and test; return the figures, which are also written to ``folder``.
 
@@ -104,6 +104,7 @@ def run(
         tokenizer: Tokenizer of the model.
         folder: Folder of the task files.
         lower: Hidden states of the frozen part of the trunk.
+        families: Number of each test pair's family.
     """
     training = Training(**task.training)
     measured: dict[str, Any] = {}
@@ -131,7 +132,7 @@ def run(
     finally:
         shutil.rmtree(out, ignore_errors=True)
     result = {
-        "task": {**task.__dict__}, "pairs": len(train), **measured,
+        "task": {**task.__dict__}, "pairs": len(train), **measured, "families": list(families),
         "last_loss": curve[-1]["loss"] if curve else math.nan, "seconds": learned.card.figures["seconds"],
     }  # fmt: skip
     write_json(folder / f"{task.key}.json", result)

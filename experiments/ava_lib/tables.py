@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ava_lib.data import DEVELOPMENT
 from pluralign.core.files import replace_when_whole, write_json
-from pluralign.evaluate.statistics import estimate, paired_difference
+from pluralign.evaluate.statistics import estimate_clusters
 
 METHODS = (
     "Bradley-Terry", "learned-variance BT", "Preference Transformer", "AVA-p", "AVA-p w/o rwt",
@@ -64,6 +64,11 @@ def _right(result: dict[str, Any]) -> list[float]:
     return [{"1": 1.0, "0": 0.0, "=": 0.5}[mark] for mark in result["right"]]
 
 
+def _families(by_fold: Mapping[int, dict[str, Any]], folds: Sequence[int]) -> list[tuple[int, int]]:
+    """Family of each test pair: intervals are over families, whose pairs depend on each other."""
+    return [(fold, family) for fold in folds for family in by_fold[fold]["families"]]
+
+
 def _of(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict[int, dict[str, Any]]:
     return {
         r["task"]["fold"]: r
@@ -76,7 +81,8 @@ def _row(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict[str
     mine = _of(found, dataset, method)
     if not mine:
         return None
-    values = estimate([x for fold in sorted(mine) for x in _right(mine[fold])])
+    right = [x for fold in sorted(mine) for x in _right(mine[fold])]
+    values = estimate_clusters(right, _families(mine, sorted(mine)))
     return {
         "dataset": dataset, "method": method, "accuracy": values.mean, "low": values.low, "high": values.high,
         "seeds": len(mine), "pairs": sum(len(r["right"]) for r in mine.values()),
@@ -90,9 +96,8 @@ def _against(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict
     folds = sorted(set(ours) & set(theirs))
     if method == "AVA-p" or not folds:
         return None
-    gap = paired_difference(
-        [x for fold in folds for x in _right(ours[fold])], [x for fold in folds for x in _right(theirs[fold])]
-    )
+    gaps = [x - y for fold in folds for x, y in zip(_right(ours[fold]), _right(theirs[fold]), strict=True)]
+    gap = estimate_clusters(gaps, _families(ours, folds))
     return {
         "dataset": dataset, "method": method, "difference": gap.mean, "low": gap.low, "high": gap.high,
         "folds": folds,
@@ -100,7 +105,7 @@ def _against(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in result.items() if key != "right"}
+    return {key: value for key, value in result.items() if key not in ("right", "families")}
 
 
 def _markdown(figures: dict[str, Any]) -> str:

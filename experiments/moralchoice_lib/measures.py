@@ -27,7 +27,7 @@ from pluralign.core import (
     simplex_grid,
 )
 from pluralign.core.arrays import FloatArray
-from pluralign.evaluate.statistics import estimate
+from pluralign.evaluate.statistics import estimate, estimate_clusters
 from pluralign.options.language_policy import LanguageModelPolicy
 from pluralign.options.open import Models
 from pluralign.steer.mixing import ARITHMETIC, GEOMETRIC
@@ -108,14 +108,10 @@ def _accuracies(right: Mapping[str, FloatArray]) -> dict[str, Any]:
 
 
 def _clustered(right: Mapping[str, FloatArray], owners: Sequence[int], seed: int) -> dict[str, Any]:
-    distinct, place = np.unique(owners, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(distinct), np.full(len(distinct), 1 / len(distinct)), size=2000)[:, place]
-    found: dict[str, Any] = {"decisions": len(distinct)}
+    found: dict[str, Any] = {"decisions": len(set(owners))}
     for name, row in right.items():
-        low, high = np.quantile(draws @ row / draws.sum(axis=1), [0.025, 0.975])
-        mean = {"accuracy": float(row.mean()), "low": float(low), "high": float(high), "n": len(row)}
-        found[name] = mean
+        one = estimate_clusters(row, owners, seed=seed)
+        found[name] = {"accuracy": one.mean, "low": one.low, "high": one.high, "n": len(row)}
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pluralign.core.errors import InputError
@@ -52,3 +52,38 @@ def split_of(name: str, *, seed: int = 0, shares: Sequence[float] = SHARES) -> S
     if place < train:
         return "train"
     return "validation" if place < train + validation else "test"
+
+
+def split_names(names: Sequence[str], shared: Sequence[Collection[str]]) -> list[str]:
+    """Names by which rows get their splits (`split_of`), so that rows with a text in common are in one split.
+
+    Args:
+        names: Own name of each row.
+        shared: Texts of each row that other rows may have as well.
+
+    Returns:
+        The row's own name; for rows that have texts in common, also by way of other rows, the first of their
+        names in alphabetical order.
+
+    Examples:
+        >>> split_names(["a", "b", "c", "d"], [["x"], ["x", "y"], ["y"], ["z"]])
+        ['a', 'a', 'a', 'd']
+    """
+    root: dict[str, str] = {}
+
+    def find(text: str) -> str:
+        while root.setdefault(text, text) != text:
+            root[text] = root[root[text]]
+            text = root[text]
+        return text
+
+    for texts in shared:
+        first, *others = (find(text) for text in texts) if texts else ("",)
+        for other in others:
+            root[find(other)] = find(first)
+    found: dict[str, str] = {}
+    groups = [find(next(iter(texts))) if texts else None for texts in shared]
+    for name, group in zip(names, groups, strict=True):
+        if group is not None:
+            found[group] = min(found.get(group, name), name)
+    return [name if group is None else found[group] for name, group in zip(names, groups, strict=True)]

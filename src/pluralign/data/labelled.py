@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pluralign.core import Examples, InputError, PreferencePair
-from pluralign.core.splits import SHARES, SPLITS, check_shares, split_of
+from pluralign.core.splits import SHARES, SPLITS, check_shares, split_names, split_of
 from pluralign.data.cells import cell_of, plain
 from pluralign.data.source import Data, Table, objective_of, open_table
 from pluralign.data.text_pairs import TextPair, one_step_pair
@@ -71,7 +71,7 @@ def load_labelled_pairs(
     counts: Counter[str] = Counter(rows=0, other_values=0, other_labels=0, surplus=0, identical=0)
     groups = _grouped(table, columns, objective, counts)
     about = objective or (next(iter(groups))[0] if columns.value and groups else objective_of(data)) or "fits"
-    pairs: list[PreferencePair] = []
+    kept: list[tuple[str, TextPair]] = []
     for (_, group), (good, bad) in groups.items():
         counts["surplus"] += abs(len(good) - len(bad))
         for (prompt, chosen), (other, rejected) in zip(good, bad, strict=False):
@@ -79,10 +79,17 @@ def load_labelled_pairs(
                 counts["identical"] += 1
                 continue
             pair = TextPair(prompt, chosen, rejected, None if prompt == other else other)
-            key = f"{about}\0{group}" if columns.group else prompt or "\0".join(sorted((chosen, rejected)))
-            part = split_of(key, seed=seed, shares=shares)
-            label = f"{table.name}-{len(pairs) + 1}"
-            pairs.append(one_step_pair(pair, label, about, table.name, part, seed))
+            kept.append((f"{about}\0{group}" if columns.group else pair.name, pair))
+    names = [name for name, _ in kept]
+    if not columns.group:
+        names = split_names(names, [pair.shared for _, pair in kept])
+    pairs = [
+        one_step_pair(
+            pair, f"{table.name}-{number}", about, table.name,
+            split_of(name, seed=seed, shares=shares), seed,
+        )
+        for number, (name, (_, pair)) in enumerate(zip(names, kept, strict=True), start=1)
+    ]  # fmt: skip
     if not pairs:
         raise table.error(f"no text that fits has a counterpart: {dict(counts)}")
     counts["pairs"] = len(pairs)

@@ -54,7 +54,8 @@ def load_pairs(
             ``DatasetDict``, or any iterable of rows.
         objective: Name of the objective that the preferences are about; by default the source's name.
         split: Split to read, of a source with splits; other rows are taken to be of this split. None reads
-            all splits, and assigns each prompt of a source without splits to one by its hash (`split_of`).
+            all splits, and assigns each prompt of a source without splits to one by its hash (`split_of`);
+            pairs that share a prompt, or, as whole texts without prompts, a text, are in one split.
         template: How messages become text: ``dialogue`` (HH-RLHF's plain form), ``chat`` (the chat template
             of ``model``), or a function. It travels with the pairs, and learners refuse another one.
         model: Model whose chat template is meant: hub id, folder or ``smollm2-135m``.
@@ -81,16 +82,13 @@ def load_pairs(
         label = f"{table.name}-{number}" if alone else f"{table.name}-{part}-{number}"
         return one_step_pair(pair, label, about, rater or table.name, part, seed)
 
-    def prompt(pair: TextPair) -> str:
-        # Texts without a common beginning have no prompt to go by.
-        return pair.prompt or "\0".join(sorted((pair.chosen, pair.rejected)))
-
     def read(row: Row, render: Render) -> TextPair | str:
         return read_pair(row, render, two_prompts=two_prompts)
 
     return read_examples(
         table, counts, "pairs", "holds no usable preference pair",
-        open_template(template, model, control_tokens), seed, shares, read, make, prompt,
+        open_template(template, model, control_tokens), seed, shares, read, make,
+        lambda pair: pair.name, lambda pair: pair.shared,
     )  # fmt: skip
 
 

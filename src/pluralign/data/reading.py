@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from pluralign.core import Decision, Examples, InputError, PreferencePair
 from pluralign.core.messages import DIALOGUE, Messages, Render, Template, as_template
-from pluralign.core.splits import SPLITS, Split, check_shares, split_of
+from pluralign.core.splits import SPLITS, Split, check_shares, split_names, split_of
 from pluralign.data.columns import FieldError
 from pluralign.data.source import Row, Table
 
@@ -118,6 +118,7 @@ def read_examples(
     table: Table, counts: Counter[str], noun: str, nothing: str, template: Template, seed: int,
     shares: Sequence[float], read: Callable[[Row, Render], Read | str],
     make: Callable[[Read, Split, int], Made], prompt: Callable[[Read], str],
+    shared: Callable[[Read], Collection[str]] | None = None,
 ) -> Examples[Made]:  # fmt: skip
     """Read, count and make examples from a table's rows.
 
@@ -132,25 +133,32 @@ def read_examples(
         read: Function from a row to its content, or to the reason why it is left out.
         make: Function from a content, its split and its row number to an example.
         prompt: Function from a content to the prompt that determines its split if the source has no splits.
+        shared: Function from a content to texts that determine with which others it is in one split
+            (`split_names`); by default each prompt goes by itself.
 
     Raises:
         InputError: A row cannot be read, or no row can be used.
     """
     check_shares(shares)
     render = RecordedTemplate(template)
-    made: list[Made] = []
-    splits: Counter[str] = Counter()
+    kept: list[tuple[Split, int, Read]] = []
     for given, number, row in table.rows():
         counts["rows"] += 1
         found = read_row(table, number, lambda row=row: read(row, render.template))
         if isinstance(found, str):
             counts[found] += 1
             continue
-        part = given if table.assigned else split_of(prompt(found), seed=seed, shares=shares)
-        made.append(make(found, part, number))
-        splits[part] += 1
-    if not made:
+        kept.append((given, number, found))
+    if not kept:
         raise table.error(f"{nothing}: {dict(counts)}")
+    parts = [given for given, _, _ in kept]
+    if not table.assigned:
+        names = [prompt(found) for _, _, found in kept]
+        if shared is not None:
+            names = split_names(names, [shared(found) for _, _, found in kept])
+        parts = [split_of(name, seed=seed, shares=shares) for name in names]
+    made = [make(found, part, number) for (_, number, found), part in zip(kept, parts, strict=True)]
+    splits = Counter(parts)
     counts[noun] = len(made)
     for one in SPLITS:
         counts[f"{noun}_{one}"] = splits[one]

@@ -25,6 +25,7 @@ class TextPair:
         margin: Reward difference between chosen and rejected; 0 if the row gives none.
         asked: Messages of the prompt, where it was rendered from messages.
         answered: Messages of the chosen completion, likewise.
+        derived: Whether the prompt is the common beginning of two whole texts.
     """
 
     prompt: str
@@ -34,6 +35,21 @@ class TextPair:
     margin: float = 0.0
     asked: Messages | None = field(default=None, compare=False, repr=False)
     answered: Messages | None = field(default=None, compare=False, repr=False)
+    derived: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What determines the pair's split: its prompt, or, where it has none, its texts."""
+        return self.prompt or "\0".join(sorted((self.chosen, self.rejected)))
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Texts with which other pairs are not independent of this one: the prompts, or the whole texts where
+        the prompt is only what they have in common."""
+        other = self.prompt if self.rejected_prompt is None else self.rejected_prompt
+        if self.derived or not self.prompt:
+            return self.prompt + self.chosen, other + self.rejected
+        return self.prompt, other
 
 
 def split_texts(chosen: str, rejected: str) -> TextPair | None:
@@ -54,7 +70,7 @@ def split_texts(chosen: str, rejected: str) -> TextPair | None:
     # A space belongs to the following word, as in tokenizers.
     while cut and chosen[cut - 1].isspace():
         cut -= 1
-    return TextPair(chosen[:cut], chosen[cut:], rejected[cut:])
+    return TextPair(chosen[:cut], chosen[cut:], rejected[cut:], derived=True)
 
 
 def answers_to_two_prompts(chosen: str, rejected: str) -> TextPair:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -169,6 +169,35 @@ def estimate(
     return estimate_columns(column, confidence=confidence, resamples=resamples, seed=seed, interval=interval)[
         0
     ]
+
+
+def estimate_clusters(
+    values: Values, clusters: Sequence[Hashable], *, confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES, seed: int = 0,
+) -> Estimate:  # fmt: skip
+    """Mean of the values with the percentile interval of a bootstrap that resamples whole clusters, whose
+    values depend on each other (Field and Welsh 2007).
+
+    Args:
+        values: Values.
+        clusters: Cluster of each value.
+        confidence: Confidence level of the interval, between 0 and 1.
+        resamples: Number of bootstrap resamples.
+        seed: Random seed of the resampling.
+
+    Raises:
+        InputError: There are fewer than two values, a value is not finite, the lengths differ, or the
+            confidence level is invalid.
+    """
+    _check_confidence(confidence)
+    known = finite_values(values)
+    if len(clusters) != len(known):
+        raise InputError(f"expected a cluster for each of {len(known)} values, found {len(clusters)}")
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(clusters))}
+    place = np.array([numbers[one] for one in clusters])
+    sums, sizes = np.bincount(place, known), np.bincount(place)
+    weights = resampling_weights(len(numbers), resamples, np.random.default_rng(seed))
+    return of_resamples(float(known.mean()), (weights @ sums) / (weights @ sizes), confidence)
 
 
 def estimate_tail(
