@@ -44,12 +44,13 @@ def buckets(pairs: Sequence[PreferencePair]) -> list[int]:
     Settings were chosen on pairs whose own names are in the development buckets; their families are there,
     too.
     """
-    names, family = [_name(pair) for pair in pairs], families(pairs)
-    own = {name: seed_for(name, 7) % BUCKETS for name in (*names, *family)}
-    least = dict.fromkeys(family, BUCKETS)
-    for name, first in zip(names, family, strict=True):
-        least[first] = min(least[first], own[name])
-    return [least[first] if least[first] in DEVELOPMENT else own[first] for first in family]
+    names = families(pairs)
+    least = dict.fromkeys(names, BUCKETS)
+    for pair, name in zip(pairs, names, strict=True):
+        least[name] = min(least[name], seed_for(_name(pair), 7) % BUCKETS)
+    return [
+        least[name] if least[name] in DEVELOPMENT else FOLDS[seed_for(name, 7) % len(FOLDS)] for name in names
+    ]
 
 
 def fold(

@@ -97,6 +97,50 @@ def test_no_prompt_is_in_two_splits(tmp_path):
     assert set(homes.values()) == set(SPLITS)
 
 
+def homes_of(pairs):
+    """Splits of each text and each prompt."""
+    found = {}
+    for pair in pairs:
+        for prompt, completion in pair.texts():
+            for text in {prompt + completion, prompt} - {""}:
+                found.setdefault(text, set()).add(pair.split)
+    return found
+
+
+def test_no_text_without_a_prompt_is_in_two_splits():
+    # Scenarios that are compared in a chain; their common beginnings differ from pair to pair.
+    rows = [
+        {"chosen": f"Day {i}. {'I rest well. ' * k}", "rejected": f"Day {i}. {'I rest well. ' * (k + 1)}Oh."}
+        for i in range(60)
+        for k in range(3)
+    ]
+    for one, other in zip(rows, rows[1:], strict=False):
+        if one["chosen"].split(".")[0] == other["chosen"].split(".")[0]:
+            other["chosen"] = one["rejected"]
+    pairs = load_pairs(rows, "good", shares=(0.5, 0.25, 0.25))
+    homes = homes_of(pairs)
+    assert all(len(homes[row[side]]) == 1 for row in rows for side in ("chosen", "rejected"))
+    counts = [pairs.counts[f"pairs_{name}"] for name in SPLITS]
+    # Whole families move: the shares stay what they are in expectation.
+    assert 60 < counts[0] < 120
+    assert min(counts) > 15
+    # A pair that shares nothing has the split that it has alone.
+    alone = {"chosen": "It is noon here.", "rejected": "It is night here."}
+    assert load_pairs([*rows, alone], "good").rows[-1].split == load_pairs([alone], "good").rows[0].split
+
+
+def test_rejected_prompts_stay_with_the_pairs_that_have_them():
+    def dialogue(i, answer):
+        return f"\n\nHuman: Tell {i}.\n\nAssistant: {answer}"
+
+    crossed = [{"chosen": dialogue(i, "yes"), "rejected": dialogue(i + 1, "no")} for i in range(0, 90, 2)]
+    own = [{"chosen": dialogue(i, "yes"), "rejected": dialogue(i, "no")} for i in range(90)]
+    pairs = load_pairs([*crossed, *own], "good", two_prompts=True, shares=(0.5, 0.25, 0.25))
+    assert pairs.counts["prompts_differ"] == 45
+    assert all(len(splits) == 1 for splits in homes_of(pairs).values())
+    assert {pair.split for pair in pairs} == set(SPLITS)
+
+
 # --- prompts that are not told apart ----------------------------------------------------------------
 
 
@@ -258,6 +302,12 @@ def test_real_data(name, rows, differ):
     result = load_pairs(file, "good")
     assert result.counts["rows"] == rows
     assert result.counts["prompts_differ"] == differ
+    if name.startswith("ethics"):
+        whole = {}
+        for pair in result:
+            for prompt, completion in pair.texts():
+                whole.setdefault(prompt + completion, set()).add(pair.split)
+        assert all(len(splits) == 1 for splits in whole.values())
     dropped = sum(result.counts[k] for k in ("prompts_differ", "empty", "identical"))
     assert result.counts["pairs"] == rows - dropped > 0.98 * rows
     with gzip.open(file, "rt") as handle:

@@ -44,6 +44,19 @@ def test_behaviours_and_their_counterparts_become_pairs(tmp_path):
         assert pair.objective == "Justice"
 
 
+def test_answers_to_one_prompt_are_in_one_split(tmp_path):
+    """Texts that fit and texts that do not are paired in the order of the file, across prompts."""
+    rows = [{"q": f"Q{i % 30}", "text": f"t{i}", "label": "10"[i // 7 % 2]} for i in range(300)]
+    columns = LabelColumns("text", "label", prompt="q")
+    pairs = load_labelled_pairs(table(tmp_path / "q.csv", *rows), columns, "Care", shares=(0.4, 0.3, 0.3))
+    homes = {}
+    for pair in pairs:
+        for prompt, _ in pair.texts():
+            homes.setdefault(prompt, set()).add(pair.split)
+    assert len(homes) == 30
+    assert all(len(splits) == 1 for splits in homes.values())
+
+
 def test_situations_that_support_a_value_become_pairs(tmp_path):
     """Situations with values and their valence (the form of ValuePrism)."""
     path = table(

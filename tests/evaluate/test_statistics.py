@@ -14,6 +14,7 @@ from pluralign.evaluate.statistics import (
     Estimate,
     bias_corrected,
     estimate,
+    estimate_clusters,
     estimate_columns,
     estimate_tail,
     paired_difference,
@@ -203,6 +204,24 @@ def test_bad_input_is_refused() -> None:
         spearman([1.0, 2.0], [1.0, 2.0])
     with pytest.raises(InputError, match="shape"):
         estimate_columns(np.zeros(3))
+
+
+def test_clusters_that_say_one_thing_count_once():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=60)
+    alone = estimate(values, interval=percentile)
+    single = estimate_clusters(values, range(60))
+    assert (single.mean, single.low, single.high) == pytest.approx((alone.mean, alone.low, alone.high))
+    # Five copies of each value say nothing new; as independent values they would.
+    copied, owners = np.repeat(values, 5), np.repeat(np.arange(60), 5)
+    clustered = estimate_clusters(copied, [str(owner) for owner in owners])
+    assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high))
+    narrow = estimate(copied, interval=percentile)
+    assert narrow.high - narrow.low < 0.6 * (clustered.high - clustered.low)
+    # Clusters of unequal size: the mean is over values.
+    assert estimate_clusters([1.0, 1.0, 4.0], "aab").mean == pytest.approx(2.0)
+    with pytest.raises(InputError, match="cluster for each of 3 values, found 2"):
+        estimate_clusters([1.0, 1.0, 4.0], "ab")
 
 
 def test_the_mean_of_the_worst_share():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Literal
 
 from pluralign.core.errors import InputError
@@ -59,15 +60,15 @@ def split_names(names: Sequence[str], shared: Sequence[Collection[str]]) -> list
 
     Args:
         names: Own name of each row.
-        shared: Texts of each row that other rows may have as well.
+        shared: Texts of each row, at least one, that other rows may have as well.
 
     Returns:
-        The row's own name; for rows that have texts in common, also by way of other rows, the first of their
-        names in alphabetical order.
+        The row's own name; where rows of several names have texts in common, also by way of other rows, the
+        first of all their texts in alphabetical order.
 
     Examples:
         >>> split_names(["a", "b", "c", "d"], [["x"], ["x", "y"], ["y"], ["z"]])
-        ['a', 'a', 'a', 'd']
+        ['x', 'x', 'x', 'd']
     """
     root: dict[str, str] = {}
 
@@ -78,12 +79,12 @@ def split_names(names: Sequence[str], shared: Sequence[Collection[str]]) -> list
         return text
 
     for texts in shared:
-        first, *others = (find(text) for text in texts) if texts else ("",)
-        for other in others:
-            root[find(other)] = find(first)
-    found: dict[str, str] = {}
-    groups = [find(next(iter(texts))) if texts else None for texts in shared]
-    for name, group in zip(names, groups, strict=True):
-        if group is not None:
-            found[group] = min(found.get(group, name), name)
-    return [name if group is None else found[group] for name, group in zip(names, groups, strict=True)]
+        for one, other in pairwise(texts):
+            # The root of a family is the first of its texts.
+            first, second = sorted((find(one), find(other)))
+            root[second] = first
+    families = [find(next(iter(texts))) for texts in shared]
+    own: dict[str, set[str]] = {}
+    for name, family in zip(names, families, strict=True):
+        own.setdefault(family, set()).add(name)
+    return [name if len(own[family]) == 1 else family for name, family in zip(names, families, strict=True)]
