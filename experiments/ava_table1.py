@@ -13,7 +13,7 @@ run is a file in ``--out``; an interrupted experiment continues, and the tables 
 takes all rows and five folds. Settings were chosen on pairs of two of these folds, so that the differences
 are given without them, too.
 
-A fold has whole families of pairs (`ava_lib.data.families`): what is tested has no text of the training pairs.
+A fold has whole families of pairs (`ava_lib.data.families`): no test pair has a text of the training pairs.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_no_text_without_a_prompt_is_in_two_splits():
         for i in range(60)
         for k in range(3)
     ]
-    for one, other in zip(rows, rows[1:], strict=False):
+    for one, other in pairwise(rows):
         if one["chosen"].split(".")[0] == other["chosen"].split(".")[0]:
             other["chosen"] = one["rejected"]
     pairs = load_pairs(rows, "good", shares=(0.5, 0.25, 0.25))
