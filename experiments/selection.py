@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ava_lib.data import families
 from console import say, wrote
 from torch import Tensor
 
@@ -93,8 +94,8 @@ def run(settings: Settings) -> dict[str, Any]:
 def one_draw(
     pairs: Sequence[PreferencePair], traits: PairTraits, settings: Settings, draw: int
 ) -> list[dict[str, Any]]:
-    """Test accuracy of every criterion and budget in one division; equal prompts stay together."""
-    buckets = np.array([seed_for(pair.chosen.steps[0].decision.prompt, draw) % 100 for pair in pairs])
+    """Test accuracy of every criterion and budget in one division; families of pairs stay together."""
+    buckets = np.array([seed_for(family, draw) % 100 for family in families(pairs)])
     test, validation = np.flatnonzero(buckets < 20), np.flatnonzero((buckets >= 20) & (buckets < 28))
     pool = np.flatnonzero(buckets >= 28)
     chosen, rejected = (traits.features[:, side].astype(np.float64) for side in (0, 1))
