@@ -9,6 +9,7 @@ from pluralign.core import Decision, InputError, SteeringWeights
 from pluralign.learn.texts.ensemble import fit_ensemble, open_members
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.sft import fit_sft
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.layers import trunk_layers
 from pluralign.lm.tiny import make_tiny_tokenizer
@@ -111,6 +112,18 @@ def test_loaded_rewards_are_kept_and_mistakes_found_first(folders, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         load_rewards({"one": folders["one"], "missing": tmp_path / "missing" / "folder"})
     assert load_rewards({}) == {}
+
+
+def test_closed_forms_have_their_base_model_in_common(tmp_path):
+    for seed in (0, 1):
+        options = Training(epochs=1, bf16=False, lora_rank=2)
+        fit_sft(demonstrations("!")[:4], Run("tiny-random", tmp_path / f"p{seed}", options, seed))
+    specs = {f"p{seed}": f"closed-form:{tmp_path / f'p{seed}'}" for seed in (0, 1)}
+    rewards = load_rewards(specs)
+    assert rewards["p0"].reference.model is rewards["p1"].reference.model
+    found = score_together(rewards, dict.fromkeys(rewards, DECISIONS))
+    for name, spec in specs.items():
+        same(found[name], load_reward(spec).score_decisions(DECISIONS))
 
 
 def test_what_is_loaded_together_is_known_from_the_cards(folders, tmp_path):

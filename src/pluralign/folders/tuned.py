@@ -22,7 +22,7 @@ from pluralign.lm.precision import in_dtype
 
 POLICY_KINDS = ("language_policy", "reward_model")
 Bases = dict[Any, Backbone]
-"""Base models that are loaded already, by what identifies them (`base_key`)."""
+"""Base models that are loaded already, by what identifies them."""
 
 
 def describe_backbone(backbone: Backbone) -> dict[str, Any]:
@@ -69,10 +69,7 @@ def load_tuned_backbone(
             backbone = load(dtype=dtype, quantized=quantized)
             network = backbone.model
         else:
-            key = (base_key(content), dtype, model, quantized)
-            if key not in bases:
-                bases[key] = load(dtype=dtype, quantized=quantized)
-            backbone = bases[key]
+            backbone = load_base(folder, content, bases, dtype=dtype, model=model, quantized=quantized)
             network = _copy_of(backbone.model, tensors)
         _overlay(network, tensors, folder / TRUNK)
         return make_backbone(network, backbone.tokenizer, name, backbone.source)
@@ -82,6 +79,29 @@ def load_tuned_backbone(
         backbone = load(dtype=torch.float32, quantized=quantized)
     adapted = in_dtype(adapted_model(backbone.model, folder / ADAPTER), dtype)
     return make_backbone(adapted, backbone.tokenizer, name, backbone.source)
+
+
+def load_base(
+    folder: Path, content: Mapping[str, Any], bases: Bases, *, dtype: torch.dtype, model: str | None = None,
+    quantized: bool = True,
+) -> Backbone:  # fmt: skip
+    """The model that a folder was trained on, as it was before training, from those that are loaded already.
+
+    Args:
+        folder: Folder with the card.
+        content: Its card.
+        bases: Base models; a missing one is loaded and added. They are shared, and not to be changed.
+        dtype: See `load_tuned_backbone`.
+        model: See `load_tuned_backbone`.
+        quantized: See `load_tuned_backbone`.
+
+    Raises:
+        InputError: See `load_folder_backbone`.
+    """
+    key = (base_key(content), dtype, model, quantized)
+    if key not in bases:
+        bases[key] = load_folder_backbone(folder, content, dtype=dtype, model=model, quantized=quantized)
+    return bases[key]
 
 
 def base_key(content: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -16,9 +16,8 @@ from pluralign.core.checks import checked
 from pluralign.core.digests import digest, file_digest, source_digest
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import is_object
-from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, read_card
-from pluralign.folders.tuned import Bases, base_key, load_language_policy, trained_above
+from pluralign.folders.tuned import Bases, base_key, load_base, load_language_policy, trained_above
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.device import use_device
 from pluralign.lm.dtypes import DTypeName
@@ -79,7 +78,8 @@ def load_rewards(
     device: str | None = None,
 ) -> dict[str, Reward]:  # fmt: skip
     """Load several rewards. Reward models that trained the uppermost layers of one base model have the layers
-    below in common: they are in memory once, and computed once where all score the same texts.
+    below in common: they are in memory once, and computed once where all score the same texts. Closed forms
+    have the base model in common.
 
     Args:
         rewards: For each name an argument of `load_reward`, or a loaded reward, which is kept as it is.
@@ -152,7 +152,7 @@ def load_closed_form(
         (2,)
     """
     with use_device(device):
-        return _closed_form(Path(policy), _floating(dtype), model, ends)
+        return _closed_form(Path(policy), _floating(dtype), model, {}, ends)
 
 
 def _floating(dtype: DTypeName | torch.dtype) -> torch.dtype:
@@ -166,7 +166,7 @@ def _load(spec: str, dtype: torch.dtype, model: str | None, bases: Bases) -> Rew
     require_reward(spec)
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
-        return _closed_form(Path(place), dtype, model)
+        return _closed_form(Path(place), dtype, model, bases)
     if colon and kind == ENDPOINT:
         if model is not None:
             raise InputError("does not apply to an endpoint", field="model")
@@ -309,10 +309,12 @@ def _classifier(name: str, dtype: torch.dtype, model: str | None) -> Reward:
     return load_classifier(name, dtype=dtype)
 
 
-def _closed_form(folder: Path, dtype: torch.dtype, model: str | None, ends: bool = False) -> LikelihoodRatio:
+def _closed_form(
+    folder: Path, dtype: torch.dtype, model: str | None, bases: Bases, ends: bool = False
+) -> LikelihoodRatio:
     content = read_card(folder)
     policy = load_language_policy(folder, dtype=dtype, model=model)
-    reference = load_folder_backbone(folder, content, dtype=dtype, model=model)
+    reference = load_base(folder, content, bases, dtype=dtype, model=model)
     template = str(content.get("template", "dialogue"))
     training: Mapping[str, Any] = content.get("config", {}).get("training", {})
     length = int(training.get("max_length", RewardSettings.max_length))
