@@ -1,13 +1,15 @@
 """Log-probabilities of a forest's branch tokens by a language model's vocabulary head.
 
-A few hundred tokens at a time, so that the logits of all tokens are never held together; under autograd they
-are computed again in the backward pass.
+A few hundred tokens at a time, so that the logits of all tokens are never held together. Under autograd, what
+a frozen head computes is differentiated at once, and only the derivatives are kept; through a head that
+learns, the logits are computed again in the backward pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +21,7 @@ from pluralign.lm.forest import Forest
 from pluralign.lm.head import CAPS, finish_logits, head_logits, own_logits, raw_logits
 from pluralign.lm.head_change import HeadChange
 from pluralign.lm.model_parts import output_embeddings, text_config
+from pluralign.lm.passes import trunk_of
 from pluralign.lm.support import support_of
 from pluralign.lm.tensors import recomputed
 
@@ -36,6 +39,7 @@ def token_log_probs(
         partial(log_probs_of, model, temperature=temperature),
         hidden[forest.sources],
         forest.input_ids[0, forest.places],
+        learns=head_learns(model),
     )
     return found.masked_fill(~forest.predicted, 0.0)
 
@@ -63,6 +67,7 @@ def changed_log_probs(
             partial(log_probs_of, model, change=change),
             hidden[forest.sources[own]],
             forest.input_ids[0, forest.places[own]],
+            learns=True,
         )
         values = values.index_copy(0, own, found.float())
     return branch_sum(values.masked_fill(~forest.predicted, 0.0), forest)
@@ -89,7 +94,7 @@ def branch_losses_and_entropies(
         losses = -log_probs.gather(1, targets[:, None]).squeeze(1)
         return torch.stack([losses, -(log_probs.exp() * log_probs).sum(dim=-1)], dim=1)
 
-    found = by_chunks(both, hidden[forest.sources], forest.input_ids[0, forest.places])
+    found = by_chunks(both, hidden[forest.sources], forest.input_ids[0, forest.places], learns=True)
     known = forest.predicted[:, None].float()
     totals = found.new_zeros(len(forest.ends), 3)
     totals = totals.index_add(0, forest.token_branches, torch.cat([found * known, known], dim=1))
@@ -101,16 +106,62 @@ def branch_sum(values: Float[Tensor, " branch_tokens"], forest: Forest) -> Float
     return values.new_zeros(len(forest.ends)).index_add(0, forest.token_branches, values)
 
 
-def by_chunks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
-    """Apply a function to a few hundred rows of the columns at a time, keeping only what it returns."""
-    parts: list[Tensor] = []
-    for start in range(0, len(columns[0]), _CHUNK):
-        chunk = [column[start : start + _CHUNK] for column in columns]
-        if torch.is_grad_enabled():
-            parts.append(recomputed(function, *chunk))
-        else:
-            parts.append(function(*chunk))
+def by_chunks(function: Callable[..., Tensor], *columns: Tensor, learns: bool) -> Tensor:
+    """Apply a function to a few hundred rows of the columns at a time, keeping only what it returns.
+
+    Args:
+        function: Function from rows of the columns to values of each row, which depend on that row alone.
+        columns: States, and whatever else the function reads.
+        learns: Whether the function has weights that learn, columns beside the states have gradients, or a
+            row has several values. Otherwise the backward pass computes nothing again.
+    """
+    apply: Callable[..., Tensor] = partial(recomputed, function) if learns else partial(_Slopes.of, function)
+    if not torch.is_grad_enabled():
+        apply = function
+    parts = [
+        apply(*(column[start : start + _CHUNK] for column in columns))
+        for start in range(0, len(columns[0]), _CHUNK)
+    ]
     return torch.cat(parts)
+
+
+class _Slopes(torch.autograd.Function):
+    """A function of rows of states with one value for each row: its derivatives are taken while its
+    intermediate results exist, and kept in their place."""
+
+    @staticmethod
+    def of(function: Callable[..., Tensor], states: Tensor, *others: Tensor) -> Tensor:
+        """Values of the rows."""
+        found: Any = _Slopes.apply(function, states, *others)
+        return found
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Tensor], states: Tensor, *others: Tensor) -> Tensor:
+        """The values; rows do not depend on each other, so the derivatives of their sum are each row's."""
+        ctx.others = len(others)
+        if not states.requires_grad:
+            return function(states, *others)
+        with torch.enable_grad():
+            own = states.detach().requires_grad_()
+            found = function(own, *others)
+            (slopes,) = torch.autograd.grad(found.sum(), own)
+        ctx.save_for_backward(slopes)
+        return found.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The chain rule, row by row."""
+        (slopes,), (outer,) = ctx.saved_tensors, gradients
+        return None, (outer[:, None] * slopes).to(slopes.dtype), *[None] * ctx.others
+
+
+def head_learns(model: PreTrainedModel) -> bool:
+    """Whether what follows the trunk has weights that learn; those of the embedding, where it is the head."""
+    after = [*output_embeddings(model).parameters()]
+    if not _follows_formula(model):
+        trunk = set(map(id, trunk_of(model).parameters()))
+        after += [one for one in model.parameters() if id(one) not in trunk]
+    return any(one.requires_grad for one in after)
 
 
 def log_probs_of(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pluralign.lm.forest import Forest
-from pluralign.lm.vocabulary import by_chunks, vocabulary_logits
+from pluralign.lm.vocabulary import by_chunks, token_log_probs, vocabulary_logits
 from pluralign.losses.bayesian_irl import TokenTerms
 from pluralign.rewards.heads import RewardHead
 from pluralign.rewards.shapes import TQRShape
@@ -49,12 +49,18 @@ class TQR(nn.Module):
         """
         weights = self.reward.weights(hidden, forest)
         scale = self.shape.alpha * (weights if self.shape.literal_policy else torch.ones_like(weights))
-        found = by_chunks(
-            lambda *chunk: self._chunk(model, *chunk),
-            hidden[forest.sources],
-            forest.input_ids[0, forest.places],
-            scale,
-        ).masked_fill(~forest.predicted[:, None], 0.0)
+        shape = self.shape
+        if self.q_head is None and not shape.literal_policy and not shape.literal_probabilities:
+            # The Q-value is the log-softmax itself (eq. 12).
+            found = token_log_probs(model, hidden, forest, 1 / shape.alpha)[:, None].expand(-1, 2)
+        else:
+            found = by_chunks(
+                lambda *chunk: self._chunk(model, *chunk),
+                hidden[forest.sources],
+                forest.input_ids[0, forest.places],
+                scale,
+                learns=True,
+            ).masked_fill(~forest.predicted[:, None], 0.0)
         rewards = self.reward(hidden, forest)
         return TokenTerms(
             log_policy=found[:, 0],
@@ -79,7 +85,6 @@ class TQR(nn.Module):
         logits = vocabulary_logits(model, states)
         if self.shape.literal_probabilities:
             logits = logits.softmax(dim=-1)
-        # The Q-value is the log-softmax itself (eq. 12).
         log_policy = _log_softmax_at(logits, targets, scale)
         return torch.stack([log_policy, log_policy], dim=1)
 
