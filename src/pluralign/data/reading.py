@@ -151,7 +151,7 @@ def read_examples(
         kept.append((given, number, found))
     if not kept:
         raise table.error(f"{nothing}: {dict(counts)}")
-    parts = [given for given, _, _ in kept]
+    parts: list[Split] = [given for given, _, _ in kept]
     if not table.assigned:
         names = [prompt(found) for _, _, found in kept]
         if shared is not None:

@@ -132,8 +132,8 @@ class _Slopes(torch.autograd.Function):
     @staticmethod
     def of(function: Callable[..., Tensor], states: Tensor, *others: Tensor) -> Tensor:
         """Values of the rows."""
-        found: Any = _Slopes.apply(function, states, *others)
-        return found
+        untyped: Any = _Slopes
+        return untyped.apply(function, states, *others)
 
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Tensor], states: Tensor, *others: Tensor) -> Tensor:
