@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pluralign.lm import key_shelf
-from pluralign.lm.pattern import Pattern
+from pluralign.lm.pattern import Pattern, stored_scores
 from pluralign.lm.row_attention import RowLayout
 
 GROUPS, HEADS, WIDTH = 2, 4, 8
@@ -127,3 +127,17 @@ def test_rows_on_the_gpu(pattern, dtype):
     rows.select([3, 0, 2, 1])
     for _ in range(4):
         rows.step(1e-4 if dtype == torch.float32 else 3e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("count", [1, 7, 16, 31, 32])
+def test_scores_of_the_first_keys_of_a_store_ignore_the_rest(dtype, count):
+    generator = torch.Generator().manual_seed(0)
+    store = torch.randn(5, 3, 32, 16, generator=generator).to(dtype)
+    queries = torch.randn(5, 3, 2, 16, generator=generator).to(dtype)
+    expected = queries @ store[..., :count, :].clone().transpose(-1, -2)
+    # Memory that no key was written to may hold anything.
+    store[..., count:, :] = float("nan")
+    found = stored_scores(queries, store, count)
+    assert found.shape == (5, 3, 2, count)
+    torch.testing.assert_close(found, expected, rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=1e-5)

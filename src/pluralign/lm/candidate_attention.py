@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from pluralign.lm.pattern import Pattern
+from pluralign.lm.pattern import Pattern, stored_scores
 from pluralign.lm.sample_attention import KeysAndValues
 
 # Number of tokens by which room grows.
@@ -103,15 +103,15 @@ class CandidateLayout:
         groups, width, count = key.shape[1], key.shape[3], self.candidates
         own_keys, own_values = (one[0].view(groups, rows, count, -1).transpose(0, 1) for one in (key, value))
         self._latest[module.layer_idx] = own_keys, own_values
-        keys, values = (store[:, :, :longest] for store in self._store[module.layer_idx])
+        keys, values = self._store[module.layer_idx]
         queries = query[0].view(groups, -1, rows, count, width).permute(2, 0, 1, 3, 4)
         queries = queries * (width**-0.5 if scaling is None else scaling)
-        of_row = queries.reshape(rows, groups, -1, width) @ keys.transpose(-1, -2)
+        of_row = stored_scores(queries.reshape(rows, groups, -1, width), keys, longest)
         of_self = (queries * own_keys[:, :, None]).sum(-1, keepdim=True)
         scores = torch.cat([of_row.view(*queries.shape[:-1], longest), of_self], dim=-1)
         weights = pattern.weights(scores, self._seen_by(pattern)[:, None, None, None], heads=2)
         weights = weights.to(values.dtype)
-        seen = weights[..., :-1].reshape(rows, groups, -1, longest) @ values
+        seen = weights[..., :-1].reshape(rows, groups, -1, longest) @ values[:, :, :longest]
         seen = seen.view(*queries.shape[:-1], -1) + weights[..., -1:] * own_values[:, :, None]
         return seen.permute(1, 2, 0, 3, 4).reshape(1, query.shape[1], rows * count, -1)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pluralign.lm.pattern import Pattern
+from pluralign.lm.pattern import Pattern, stored_scores
 from pluralign.lm.sample_attention import KeysAndValues
 
 # Number of tokens by which room grows.
@@ -132,7 +132,7 @@ class KeyShelf:
         keys, values = (store[:rows] for store in self._store[layer])
         keys[self._numbers, :, self._places] = key
         values[self._numbers, :, self._places] = value
-        scores = query @ keys[:, :, :longest].transpose(-1, -2)
+        scores = stored_scores(query, keys, longest)
         weights = pattern.weights(scores, seen[:, None, None], heads=2).to(values.dtype)
         return weights @ values[:, :, :longest]
 

@@ -103,6 +103,20 @@ class Pattern:
         return F.dropout(weights, dropout) @ value
 
 
+def stored_scores(
+    queries: Float[Tensor, "*rows queries width"], store: Float[Tensor, "*rows room width"], count: int
+) -> Float[Tensor, "*rows queries count"]:
+    """Products of few queries with the first keys of a store that has room for more."""
+    keys = store[..., :count, :]
+    if store.dtype != torch.bfloat16 or store.device.type != "cpu":
+        return queries @ keys.transpose(-1, -2)
+    # oneDNN copies a part of a store to transpose it, which takes several times as long as the products: with
+    # the whole store nothing is copied, and as rows the keys need no transposing.
+    if store.shape[-2] <= 2 * count:
+        return (queries @ store.transpose(-1, -2))[..., :count]
+    return (keys @ queries.transpose(-1, -2)).transpose(-1, -2)
+
+
 # No shapes in its annotations: torch reads the signature of what it compiles into a mask, which a function
 # with checked shapes would hide.
 def within(queries: Tensor, keys: Tensor, window: int | None, chunk: int | None) -> Tensor:

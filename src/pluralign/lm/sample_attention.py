@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pluralign.lm.attention import ForestLayout
 from pluralign.lm.forest import Forest
-from pluralign.lm.pattern import Pattern
+from pluralign.lm.pattern import Pattern, stored_scores
 
 KeysAndValues = tuple[Tensor, Tensor]
 
@@ -90,12 +90,13 @@ class SampleLayout:
         queries = queries * (width**-0.5 if scaling is None else scaling)
         shared = queries.reshape(prompts, groups, -1, width) @ prompt_keys.transpose(-1, -2)
         shared = shared.view(*queries.shape[:-1], length)
-        scores = torch.cat([shared, queries @ own_keys.transpose(-1, -2)], dim=-1)
+        count = self.step + 1
+        scores = torch.cat([shared, stored_scores(queries, own_keys, count)], dim=-1)
         weights = pattern.weights(scores, self._seen(pattern)[:, None, None, None], heads=3)
         weights = weights.to(prompt_values.dtype)
-        of_prompt, of_own = torch.split(weights, [length, self.step + 1], dim=-1)
+        of_prompt, of_own = torch.split(weights, [length, count], dim=-1)
         seen = of_prompt.reshape(prompts, groups, -1, length) @ prompt_values
-        seen = seen.view(*queries.shape[:-1], -1) + of_own @ own_values
+        seen = seen.view(*queries.shape[:-1], -1) + of_own @ own_values[..., :count, :]
         return seen.permute(1, 3, 0, 2, 4).reshape(1, heads, prompts * samples, -1)
 
     def _seen(self, pattern: Pattern) -> Bool[Tensor, "prompts keys"]:
@@ -107,7 +108,8 @@ class SampleLayout:
         return seen & torch.cat([places < lengths, torch.ones_like(own, dtype=torch.bool)], dim=1)
 
     def _remember(self, layer: int, key: Tensor, value: Tensor) -> KeysAndValues:
-        """The new token's keys after its sample's earlier ones: (prompts, groups, samples, step + 1, d)."""
+        """Room for all keys of each sample, with the new token's after the earlier ones: (prompts, groups,
+        samples, room, d)."""
         prompts, groups = self._prompts[layer][0].shape[:2]
         own = self._own.get(layer)
         if own is None:
@@ -118,7 +120,7 @@ class SampleLayout:
             )
         for store, new in zip(own, (key, value), strict=True):
             store[..., self.step, :] = new[0].view(groups, prompts, self._samples, -1).transpose(0, 1)
-        return own[0][..., : self.step + 1, :], own[1][..., : self.step + 1, :]
+        return own
 
 
 def _padded(values: Tensor, starts: Sequence[int], ends: Sequence[int], width: int) -> Tensor:
