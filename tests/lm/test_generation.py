@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from architectures import make
 from scipy.stats import chisquare
 from transformers import GenerationConfig
 
 from pluralign.core import InputError
-from pluralign.lm.backbone import make_tiny_backbone
+from pluralign.lm import drawing, generation
+from pluralign.lm.backbone import make_backbone, make_tiny_backbone
 from pluralign.lm.decoding import Decoding, draw_tokens
-from pluralign.lm.generation import draw_completions, row_seeds
+from pluralign.lm.generation import draw_completions, draw_ids, row_seeds
 from pluralign.lm.prompts import PromptIds, fit_prompts
+from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.lm.trunk import context_length
 
 PROMPTS = ["hello there", "a", "what is it that you want to know?"]
@@ -95,16 +98,15 @@ def test_a_sample_depends_on_prompt_and_seed_alone(backbone, budget):
 
 
 def test_each_prompt_is_read_once(backbone, monkeypatch):
-    import pluralign.lm.generation as module
-
     rows = []
-    run = module.run_layout
+    run = generation.run_layout
 
     def counting(model, layout, position_ids, **inputs):
         rows.append(position_ids.shape[1])
         return run(model, layout, position_ids, **inputs)
 
-    monkeypatch.setattr(module, "run_layout", counting)
+    for module in generation, drawing:
+        monkeypatch.setattr(module, "run_layout", counting)
     prompts = ids(backbone)
     draw_completions(backbone, prompts, [list(range(8))] * 3, Decoding(3, 1.0))
     assert rows[0] == sum(len(prompt) for prompt, _ in prompts)
@@ -112,14 +114,59 @@ def test_each_prompt_is_read_once(backbone, monkeypatch):
 
 
 def test_nothing_follows_the_end_of_text(backbone, monkeypatch):
-    import pluralign.lm.generation as module
-
     end = backbone.tokenizer.eos_token_id
-    script = iter([[97, end], [98, 97], [end, 97]])
-    monkeypatch.setattr(module, "draw_tokens", lambda *arguments: torch.tensor(next(script)))
+    script = iter([[97, end], [98], [end]])
+    monkeypatch.setattr(drawing, "draw_tokens", lambda *arguments: torch.tensor(next(script)))
     found = draw_completions(backbone, ids(backbone)[:1], [[0, 1]], Decoding(3, 1.0))
     a, b = (backbone.tokenizer.decode([token]) for token in (97, 98))
     assert found == [[a + b, ""]]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "gemma2", "mamba", "llama dynamic"])
+def test_samples_that_have_ended_leave_and_change_no_other(kind, monkeypatch):
+    backbone = make_backbone(make(kind), make_tiny_tokenizer(), kind)
+    # A tenth of the tokens end a sample, so that samples end at all times.
+    monkeypatch.setattr(generation, "stop_ids", lambda _: list(range(0, 259, 10)))
+    widths = []
+    for rows in (drawing.SharedPrompts, drawing.Sequences):
+
+        def watched(self, tokens, step, after=rows.after):
+            widths.append(len(tokens))
+            return after(self, tokens, step)
+
+        monkeypatch.setattr(rows, "after", watched)
+    seeds = [list(range(12 * i, 12 * i + 12)) for i in range(3)]
+    prompts = [PromptIds(list(range(20 + i, 30 + i))) for i in range(3)]
+    together = draw_ids(backbone, prompts, seeds, Decoding(24))
+    assert widths[0] == 36
+    assert widths == sorted(widths, reverse=True)
+    steps = sum(max(map(len, own)) for own in together)
+    assert sum(widths) < 0.8 * 36 * steps / 3
+    lengths = {len(row) for own in together for row in own}
+    assert min(lengths) == 1
+    assert max(lengths) > 12
+    for prompt, own, found in zip(prompts, seeds, together, strict=True):
+        for seed, row in zip(own, found, strict=True):
+            assert draw_ids(backbone, [prompt], [[seed]], Decoding(24)) == [[row]]
+
+
+def test_samples_end_with_the_token_that_completes_a_stop_text(backbone):
+    seeds = [list(range(10))] * 3
+    free = draw_completions(backbone, ids(backbone), seeds, Decoding(30))
+    stop = ("e", "5", "*")
+    decoding = Decoding(30, stop=stop)
+    cut = draw_completions(backbone, ids(backbone), seeds, decoding)
+    assert cut == [[decoding.cut(text) for text in own] for own in free]
+    assert cut != free
+    for own in draw_ids(backbone, ids(backbone), seeds, decoding):
+        for row in own:
+            before, whole = (
+                backbone.tokenizer.decode(part, skip_special_tokens=True) for part in (row[:-1], row)
+            )
+            assert not any(text in before for text in stop)
+            assert (
+                len(row) == 30 or row[-1] == backbone.tokenizer.eos_token_id or any(s in whole for s in stop)
+            )
 
 
 def test_the_end_of_a_prompt_too_long_is_kept(backbone):

@@ -6,12 +6,12 @@ import pytest
 
 from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.partial_text import PartialText
 from pluralign.lm.tiny import CHAT_TEMPLATE, make_tiny_tokenizer
 from pluralign.serve.api import RequestParser
 from pluralign.serve.errors import Refused
 from pluralign.serve.settings import Limits
 from pluralign.steer.decoder import MixtureDecoder
-from pluralign.steer.partial_text import PartialText
 from pluralign.steer.policies import load_policies
 from pluralign.steer.requests import Request
 

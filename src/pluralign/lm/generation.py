@@ -8,26 +8,22 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.decoding import Decoding, TokenSampler, draw_tokens, sampling_device
+from pluralign.lm.decoding import Decoding
+from pluralign.lm.drawing import Sequences, SharedPrompts, continue_samples
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
 from pluralign.lm.passes import run_layout
-from pluralign.lm.plain import Continuation
 from pluralign.lm.prompts import PromptIds, end_of_turn_ids, fit_prompts, prompt_ids
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
 from pluralign.lm.support import support_of
-from pluralign.lm.tensors import to_list
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import vocabulary_logits
 
@@ -75,8 +71,9 @@ def draw_completions(
     """Continue each prompt several times, each time until its end-of-text token or a stop text.
 
     A prompt goes through the model once, whatever the number of its samples, which then share its keys and
-    values. A completion depends on its prompt and its seed alone (in float32; bfloat16's rounding may tip a
-    close call). Of a prompt longer than the context allows, the end is kept.
+    values; samples that have ended leave the batch. A completion depends on its prompt and its seed alone (in
+    float32; bfloat16's rounding may tip a close call). Of a prompt longer than the context allows, the end is
+    kept.
 
     Args:
         backbone: Model that writes, decoder-only.
@@ -111,13 +108,14 @@ def draw_ids(
     *,
     token_budget: int = 16384,
 ) -> list[list[list[int]]]:
-    """Token ids of each prompt's samples, the end-of-text token included where there is one.
+    """Token ids of each prompt's samples, up to the end-of-text token or to the token that completes a stop
+    text.
 
     Args:
         backbone: See `draw_completions`.
         prompts: See `draw_completions`.
         seeds: See `draw_completions`.
-        decoding: How tokens are chosen; stop texts are not looked for.
+        decoding: How tokens are chosen.
         token_budget: See `draw_completions`.
 
     Raises:
@@ -211,17 +209,10 @@ def _draw_batch(
         samples = SampleLayout(
             layout.kept, lengths, range(len(prompts)), len(own[0]), decoding.max_new_tokens
         )
-        positions = torch.tensor(lengths, device=backbone.device).repeat_interleave(len(own[0]))
-
-        def after(
-            tokens: Tensor, step: int, samples: SampleLayout = samples, positions: Tensor = positions
-        ) -> Tensor:
-            samples.step = step
-            output = run_layout(model, samples, (positions + step)[None], input_ids=tokens[None])
-            return output.last_hidden_state[0]
-
-        for i, rows in enumerate(_continue(backbone, after, logits, own, decoding)):
-            found[i] += rows
+        rows = SharedPrompts(model, samples, lengths)
+        drawn = continue_samples(backbone, rows, logits, own, decoding, stop_ids(backbone))
+        for whole, more in zip(found, drawn, strict=True):
+            whole += more
     return found
 
 
@@ -238,51 +229,11 @@ def _draw_plain(
         rows = support_of(model).continuation(model, prompts)
         logits = vocabulary_logits(model, rows.states)
         rows.select([i for i in range(len(prompts)) for _ in own[0]])
-
-        def after(tokens: Tensor, step: int, rows: Continuation = rows) -> Tensor:
-            return rows.step(to_list(tokens))
-
-        for i, drawn in enumerate(_continue(backbone, after, logits, own, decoding)):
-            found[i] += drawn
+        each = Sequences(rows, len(own[0]))
+        drawn = continue_samples(backbone, each, logits, own, decoding, stop_ids(backbone))
+        for whole, more in zip(found, drawn, strict=True):
+            whole += more
     return found
-
-
-def _continue(
-    backbone: Backbone, after: Callable[[Tensor, int], Tensor], logits: Float[Tensor, "prompts vocabulary"],
-    seeds: list[list[int]], decoding: Decoding,
-) -> list[list[list[int]]]:  # fmt: skip
-    """Token ids of every sample of prompts that have equally many.
-
-    Args:
-        backbone: Model that writes.
-        after: Function from every sample's token and its number to the hidden states after it.
-        logits: Logits of each prompt's next token.
-        seeds: Seeds of each prompt's samples.
-        decoding: How tokens are chosen.
-    """
-    device, samples = backbone.device, len(seeds[0])
-    # One uniform number for each token of a sample, drawn ahead: no batch-wide generator to share.
-    rows = [np.random.default_rng(seed).random(decoding.max_new_tokens) for own in seeds for seed in own]
-    uniforms = torch.tensor(np.stack(rows)).to(sampling_device(device))
-    stops = torch.tensor(stop_ids(backbone), device=device)
-    logits = logits.repeat_interleave(samples, dim=0)
-    finished = torch.zeros(len(rows), dtype=torch.bool, device=device)
-    drawn: list[Tensor] = []
-    sampler = TokenSampler([decoding] * len(rows), device)
-    filtered = decoding.top_k or decoding.top_p < 1 or decoding.min_p
-    for step in range(decoding.max_new_tokens):
-        if filtered:
-            tokens = sampler.choose(logits, uniforms[:, step])
-        else:
-            tokens = draw_tokens(logits, uniforms[:, step], decoding.temperature)
-        drawn.append(torch.where(finished, -1, tokens))
-        finished |= torch.isin(tokens, stops)
-        if step + 1 == decoding.max_new_tokens or bool(finished.all()):
-            break
-        logits = vocabulary_logits(backbone.model, after(tokens, step))
-    ids: list[list[int]] = to_list(torch.stack(drawn, dim=1).cpu())
-    kept = [[token for token in row if token >= 0] for row in ids]
-    return [kept[i : i + samples] for i in range(0, len(kept), samples)]
 
 
 def stop_ids(backbone: Backbone) -> list[int]:

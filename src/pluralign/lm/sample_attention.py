@@ -71,6 +71,22 @@ class SampleLayout:
         self._room = max_new_tokens
         self._own: dict[int, KeysAndValues] = {}
 
+    def select(self, prompts: Int[Tensor, " prompts"], samples: Int[Tensor, "prompts samples"]) -> None:
+        """Keep these prompts, in this order, and of each of them these samples."""
+        self._lengths, self._samples = self._lengths[prompts], samples.shape[1]
+        if len(prompts) < len(next(iter(self._prompts.values()))[0]):
+            self._prompts = {
+                layer: (keys[prompts], values[prompts]) for layer, (keys, values) in self._prompts.items()
+            }
+        # Samples are an axis behind that of the groups of heads.
+        self._own = {
+            layer: (
+                keys[prompts[:, None], :, samples].transpose(1, 2).contiguous(),
+                values[prompts[:, None], :, samples].transpose(1, 2).contiguous(),
+            )
+            for layer, (keys, values) in self._own.items()
+        }
+
     def attend(
         self,
         module: Any,

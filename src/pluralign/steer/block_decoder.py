@@ -12,11 +12,11 @@ from jaxtyping import Float
 from pluralign.core import InputError
 from pluralign.core.messages import Prompt
 from pluralign.core.splits import seed_for
+from pluralign.lm.partial_text import PartialText
 from pluralign.lm.text_blocks import BlockEnds
 from pluralign.steer.block_guides import Blocks, Draft
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.mixture_batch import MixtureBatch
-from pluralign.steer.partial_text import PartialText
 from pluralign.steer.policy_rows import HeldRow, PolicyRows
 from pluralign.steer.prediction import Entry, Prediction
 from pluralign.steer.requests import FinishReason, Request, fits

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pluralign.core import InputError
 from pluralign.lm.generation import stop_ids
 from pluralign.lm.grammar import Grammars
-from pluralign.steer.partial_text import PartialText
+from pluralign.lm.partial_text import PartialText
 from pluralign.steer.policy_rows import PolicyRows
 from pluralign.steer.requests import Event, FinishReason, Request
 from pluralign.steer.token_rules import AppliedRules, TokenRules

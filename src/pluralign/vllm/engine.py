@@ -15,8 +15,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError
+from pluralign.lm.partial_text import PartialText
 from pluralign.serve.submission import DecodingFailed, Job, QueueFull, Submission
-from pluralign.steer.partial_text import PartialText
 from pluralign.steer.requests import Event, Request, TokenLogProb
 from pluralign.steer.running import next_event
 from pluralign.vllm.settings import WEIGHTS

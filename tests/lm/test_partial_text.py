@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from pluralign.lm.backbone import make_tiny_backbone
-from pluralign.steer.partial_text import PartialText
+from pluralign.lm.partial_text import PartialText
 
 
 def metaspace_tokenizer():
