@@ -70,6 +70,15 @@ def test_nothing_is_computed_again_through_a_frozen_head(chunks):
     assert len(calls) == 3 + 6 + 3
 
 
+def test_second_derivatives_are_refused():
+    model = make_tiny_model(1).requires_grad_(False)
+    states, targets = states_of(model)
+    found = by_chunks(partial(log_probs_of, model), states.requires_grad_(), targets, learns=False)
+    (slopes,) = torch.autograd.grad(found.square().sum(), states, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slopes.square().sum().backward()
+
+
 def test_weights_that_learn_get_their_gradients(chunks):
     model = make_tiny_model(1)
     assert head_learns(model)

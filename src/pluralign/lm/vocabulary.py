@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from pluralign.lm.encoder_decoder import finish_states, logits_bias
@@ -149,7 +150,10 @@ class _Slopes(torch.autograd.Function):
         return found.detach()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - what the decorator makes of it
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """The chain rule, row by row."""
         (slopes,), (outer,) = ctx.saved_tensors, gradients
         return None, (outer[:, None] * slopes).to(slopes.dtype), *[None] * ctx.others
