@@ -5,7 +5,7 @@ import torch
 from architectures import FEW, make
 from tiny_rewards import DECISIONS, demonstrations
 
-from pluralign.core import Decision, InputError, SteeringWeights
+from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.learn.texts.ensemble import fit_ensemble, open_members
 from pluralign.learn.texts.rewards import fit_bradley_terry
 from pluralign.learn.texts.run import Run
@@ -14,7 +14,9 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.layers import trunk_layers
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.pair.recipes import pair_completions
+from pluralign.rewards import together
 from pluralign.rewards.open import load_reward, load_rewards, shared_trunk
+from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.together import score_together
 from pluralign.steer.best_of_n import WeightedReward
 
@@ -63,12 +65,12 @@ def same(found, expected):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_rewards_are_those_of_each_alone(folders, dtype):
     alone = {name: load_reward(folder, dtype=dtype) for name, folder in folders.items()}
-    together = load_rewards(folders, dtype=dtype)
-    found = score_together(together, dict.fromkeys(folders, DECISIONS))
+    loaded = load_rewards(folders, dtype=dtype)
+    found = score_together(loaded, dict.fromkeys(folders, DECISIONS))
     assert list(found) == list(folders)
     for name, reward in alone.items():
         same(found[name], reward.score_decisions(DECISIONS))
-        assert together[name].counts == reward.counts, name
+        assert loaded[name].counts == reward.counts, name
     assert found["one"][0].mean.tolist() != found["another"][0].mean.tolist()
 
 
@@ -124,6 +126,41 @@ def test_closed_forms_have_their_base_model_in_common(tmp_path):
     found = score_together(rewards, dict.fromkeys(rewards, DECISIONS))
     for name, spec in specs.items():
         same(found[name], load_reward(spec).score_decisions(DECISIONS))
+
+
+class Doubled(RewardModel):
+    """A reward model that scores in a way of its own."""
+
+    def score_decisions(self, decisions):
+        return [OptionRewards(2 * own.mean, own.sigma) for own in super().score_decisions(decisions)]
+
+
+def test_classes_that_score_in_another_way_do_so(folders):
+    plain, other = load_rewards({name: folders[name] for name in ("one", "another")}).values()
+    rewards = {"plain": plain, "doubled": Doubled("d", other.backbone, other.head, other.settings)}
+    found = score_together(rewards, dict.fromkeys(rewards, DECISIONS))
+    expected = other.score_decisions(DECISIONS)
+    for one, own in zip(found["doubled"], expected, strict=True):
+        assert one.mean.tolist() == (2 * own.mean).tolist()
+
+
+def test_trunks_that_cannot_be_cut_are_computed_whole(folders, monkeypatch):
+    names = ("one", "another", "head")
+    expected = {name: load_reward(folders[name]).score_decisions(DECISIONS) for name in names}
+
+    def refuse(*_):
+        raise InputError("no list of layers")
+
+    for place in "cut_trunk", "trunk_layers":
+        with monkeypatch.context() as patched:
+            if place == "cut_trunk":
+                patched.setattr(RewardModel, "cut", refuse)
+            else:
+                patched.setattr(together, "trunk_layers", refuse)
+            rewards = load_rewards({name: folders[name] for name in names})
+            found = score_together(rewards, dict.fromkeys(names, DECISIONS))
+        for name in names:
+            same(found[name], expected[name])
 
 
 def test_what_is_loaded_together_is_known_from_the_cards(folders, tmp_path):

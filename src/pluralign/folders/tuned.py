@@ -70,7 +70,7 @@ def load_tuned_backbone(
             network = backbone.model
         else:
             backbone = load_base(folder, content, bases, dtype=dtype, model=model, quantized=quantized)
-            network = _copy_of(backbone.model, tensors)
+            network = _copy_of(backbone.model, tensors) if tensors else backbone.model
         _overlay(network, tensors, folder / TRUNK)
         return make_backbone(network, backbone.tokenizer, name, backbone.source)
     backbone = load(dtype=dtype, quantized=quantized)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.lm.forest import Forest
@@ -35,19 +35,22 @@ def score_together(
     """
     found: dict[str, list[OptionRewards]] = {}
     for names in _groups(rewards, decisions):
-        models = [rewards[name] for name in names]
-        cuts = _cuts([model for model in models if isinstance(model, RewardModel)])
+        models = [reward for name in names if isinstance(reward := rewards[name], RewardModel)]
+        cuts = _cuts(models) if len(names) > 1 else None
         if cuts is None:
             found |= {name: rewards[name].score_decisions(decisions[name]) for name in names}
         else:
-            found |= dict(zip(names, _scored(cuts, decisions[names[0]]), strict=True))
+            found |= dict(zip(names, _scored(models, cuts, decisions[names[0]]), strict=True))
     return {name: found[name] for name in rewards}
 
 
-def trunk_key(model: RewardModel) -> tuple[Any, ...]:
-    """Equal for reward models that may have layers in common and cut texts alike."""
-    trunk = trunk_of(model.backbone.model)
-    return id(next(trunk.parameters())), id(model.backbone.tokenizer), model.reader.max_length
+def trunk_key(reward: Reward) -> tuple[Any, ...] | None:
+    """Equal for reward models that may have layers in common and cut texts alike; None for other rewards."""
+    # A class derived from it may score in another way.
+    if type(reward) is not RewardModel:
+        return None
+    trunk = trunk_of(reward.backbone.model)
+    return id(next(trunk.parameters())), id(reward.backbone.tokenizer), reward.reader.max_length
 
 
 def _groups(
@@ -56,12 +59,10 @@ def _groups(
     """Names of rewards that may have layers in common and read the same texts; each other one by itself."""
     groups: list[list[str]] = []
     for name, reward in rewards.items():
+        key = trunk_key(reward)
         for group in groups:
-            other = rewards[group[0]]
-            if (
-                isinstance(reward, RewardModel) and isinstance(other, RewardModel)
-                and trunk_key(reward) == trunk_key(other) and decisions[name] == decisions[group[0]]
-            ):  # fmt: skip
+            first = group[0]
+            if key is not None and key == trunk_key(rewards[first]) and decisions[name] == decisions[first]:
                 group.append(name)
                 break
         else:
@@ -69,58 +70,55 @@ def _groups(
     return groups
 
 
-_Cuts = list[tuple[RewardModel, CutTrunk]]
-
-
-def _cuts(models: Sequence[RewardModel]) -> _Cuts | None:
-    """The models' trunks, cut above the layers that are the same weights in all of them; None for a single
-    model, and where there are no such layers or a trunk cannot be cut."""
-    if len(models) < 2 or models[0].backbone.model.config.is_encoder_decoder:
+def _cuts(models: Sequence[RewardModel]) -> list[CutTrunk] | None:
+    """The models' trunks, cut above the layers that are the same weights in all of them; None where there are
+    no such layers, or a trunk cannot be cut."""
+    if models[0].backbone.model.config.is_encoder_decoder:
         return None
-    layers = [list(trunk_layers(model.backbone.model)) for model in models]
-    common = 0
-    for same in zip(*layers, strict=True):
-        if len({tuple(map(id, layer.parameters())) for layer in same}) > 1:
-            break
-        common += 1
-    whole = {tuple(map(id, trunk_of(model.backbone.model).parameters())) for model in models}
-    # Norms after the layers learn, too.
-    upper = 0 if len(whole) == 1 else max(1, len(layers[0]) - common)
-    if upper == len(layers[0]):
-        return None
+    trunks = [trunk_of(model.backbone.model) for model in models]
     try:
-        cuts = [(model, model.cut(upper)) for model in models]
+        layers = [list(trunk_layers(model.backbone.model)) for model in models]
+        common = [len({_ids(layer) for layer in same}) == 1 for same in zip(*layers, strict=True)]
+        alike = len({_ids(trunk) for trunk in trunks}) == 1
+        # What follows the layers may be trained as well.
+        upper = 0 if alike else max(1, len(common) - (*common, False).index(False))
+        if upper == len(common):
+            return None
+        cuts = [model.cut(upper) for model in models]
     except InputError:
         return None
-    below = {
-        tuple(key for key in map(id, trunk_of(model.backbone.model).parameters()) if key not in _ids(cut))
-        for model, cut in cuts
-    }
+    below = {_below(trunk, cut) for trunk, cut in zip(trunks, cuts, strict=True)}
     return cuts if len(below) == 1 else None
 
 
-def _ids(cut: CutTrunk) -> set[int]:
-    return set(map(id, cut.upper.parameters()))
+def _below(trunk: nn.Module, cut: CutTrunk) -> tuple[int, ...]:
+    upper = set(_ids(cut.upper))
+    return tuple(key for key in _ids(trunk) if key not in upper)
+
+
+def _ids(module: nn.Module) -> tuple[int, ...]:
+    return tuple(map(id, module.parameters()))
 
 
 @torch.inference_mode()
-def _scored(cuts: _Cuts, decisions: Sequence[Decision]) -> list[list[OptionRewards]]:
+def _scored(
+    models: Sequence[RewardModel], cuts: Sequence[CutTrunk], decisions: Sequence[Decision]
+) -> list[list[OptionRewards]]:
     """The rewards by each model, from one pass of the layers below the cuts."""
     # Each of them counts what it cuts.
-    read, *_ = [[model.reader.read(one.prompt, one.options) for one in decisions] for model, _ in cuts]
+    read, *_ = [[model.reader.read(one.prompt, one.options) for one in decisions] for model in models]
+    first = models[0].backbone.model
 
     def states(_: Any, forest: Forest) -> list[Tensor]:
-        model, cut = cuts[0][0].backbone.model, cuts[0][1]
-        if cut.layers and not shares_forest(model, forest):
-            return [forest_hidden_states(own.backbone.model, forest) for own, _ in cuts]
-        lower = cut.lower_states(forest)
-        return [own.hidden_states(forest, lower) for _, own in cuts]
+        if cuts[0].layers and not shares_forest(first, forest):
+            return [forest_hidden_states(model.backbone.model, forest) for model in models]
+        lower = cuts[0].lower_states(forest)
+        return [cut.hidden_states(forest, lower) for cut in cuts]
 
     def values(hidden: Sequence[Tensor], forest: Forest) -> list[Tensor]:
-        pairs = zip(cuts, hidden, strict=True)
-        return list(torch.stack([model.of_branches(own, forest) for (model, _), own in pairs], dim=1))
+        pairs = zip(models, hidden, strict=True)
+        return list(torch.stack([model.of_branches(own, forest) for model, own in pairs], dim=1))
 
-    budget = min(model.settings.token_budget for model, _ in cuts)
-    model = cuts[0][0].backbone.model
-    rows = map_completions(model, read, values, token_budget=budget, states=states)
-    return [[option_rewards([one[i] for one in row]) for row in rows] for i in range(len(cuts))]
+    budget = min(model.settings.token_budget for model in models)
+    rows = map_completions(first, read, values, token_budget=budget, states=states)
+    return [[option_rewards([one[i] for one in row]) for row in rows] for i in range(len(models))]

@@ -21,7 +21,6 @@ from pluralign.lm.completion_trees import describe_cuts
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.open import Scorer, load_rewards, require_reward, reward_identity, shared_trunk
 from pluralign.rewards.reward import Reward, template_of
-from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.together import score_together, trunk_key
 
 if TYPE_CHECKING:
@@ -103,10 +102,7 @@ def _groups(scorers: Mapping[str, Scorer]) -> _Groups:
     """For each scorer the names of those that score together, itself among them."""
     groups: dict[Any, list[str]] = {}
     for name, scorer in scorers.items():
-        if isinstance(scorer, str | Path):
-            key = shared_trunk(scorer)
-        else:
-            key = trunk_key(scorer) if isinstance(scorer, RewardModel) else None
+        key = shared_trunk(scorer) if isinstance(scorer, str | Path) else trunk_key(scorer)
         groups.setdefault(name if key is None else key, []).append(name)
     return {name: names for names in groups.values() for name in names}
 
