@@ -67,8 +67,11 @@ def scorers(monkeypatch):
         opened.append(Scorer(spec, limit.get(spec)))
         return opened[-1]
 
+    def load_rewards(given, *, dtype=None):
+        return {name: load_reward(spec, dtype=dtype) for name, spec in given.items()}
+
     # In this order: the first module, if it is imported here, takes its function from the second.
-    monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
+    monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_rewards", load_rewards)
     monkeypatch.setattr("pluralign.rewards.open.load_reward", load_reward)
     return opened, limit
 

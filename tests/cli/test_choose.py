@@ -114,11 +114,12 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
     more = ("--weights", "lively=0.5,calm=0.5", "--out")
     whole, out = tmp_path / "whole" / "chosen.jsonl", tmp_path / "out" / "chosen.jsonl"
     assert run(*options, *more, whole) == 0
-    real, opened, left = pluralign.evaluate.rewards.scored.load_reward, [], 4
+    real, opened, left = pluralign.evaluate.rewards.scored.load_rewards, [], 4
 
-    def load_reward(spec, *, dtype=None):
+    def load_rewards(given, *, dtype=None):
+        ((name, spec),) = given.items()
         opened.append(spec)
-        scorer = real(spec, dtype=dtype)
+        (scorer,) = real(given, dtype=dtype).values()
         score = scorer.score_decisions
 
         def limited(decisions):
@@ -129,9 +130,9 @@ def test_an_interrupted_run_continues_and_other_weights_read_no_model(run, optio
             return score(decisions)
 
         scorer.score_decisions = limited
-        return scorer
+        return {name: scorer}
 
-    monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
+    monkeypatch.setattr("pluralign.evaluate.rewards.scored.load_rewards", load_rewards)
     assert run(*options, *more, out) == 130
     assert not out.exists()
     # Of three batches of each, the second model has two to go.

@@ -27,7 +27,8 @@ class Counter:
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "pluralign.evaluate.rewards.scored.load_reward", lambda spec, *, dtype=None: Counter()
+        "pluralign.evaluate.rewards.scored.load_rewards",
+        lambda given, *, dtype=None: {name: Counter() for name in given},
     )
 
     def write(name, marks, prompts=PROMPTS):

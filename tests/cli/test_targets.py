@@ -123,11 +123,12 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
     monkeypatch.setattr("pluralign.evaluate.rewards.scored._BATCH", 16)
     more = ("--at-least", "calm=+0.3sd", "--out")
     assert run(*options, *more, tmp_path / "whole") == 0
-    real, opened, left = pluralign.evaluate.rewards.scored.load_reward, [], 4
+    real, opened, left = pluralign.evaluate.rewards.scored.load_rewards, [], 4
 
-    def load_reward(spec, *, dtype=None):
+    def load_rewards(given, *, dtype=None):
+        ((name, spec),) = given.items()
         opened.append(spec)
-        scorer = real(spec, dtype=dtype)
+        (scorer,) = real(given, dtype=dtype).values()
         score = scorer.score_decisions
 
         def limited(decisions):
@@ -138,11 +139,11 @@ def test_an_interrupted_run_continues(run, options, tmp_path, monkeypatch):
             return score(decisions)
 
         scorer.score_decisions = limited
-        return scorer
+        return {name: scorer}
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr("pluralign.evaluate.rewards.scored.load_reward", load_reward)
+        patched.setattr("pluralign.evaluate.rewards.scored.load_rewards", load_rewards)
         assert run(*options, *more, out) == 130
         assert not (out / "targets.json").exists()
         # Of three batches of each, the second model has two to go.

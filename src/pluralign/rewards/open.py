@@ -94,9 +94,10 @@ def load_rewards(
         >>> import pluralign as pl
         >>> rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
         >>> pairs = pl.load_pairs(rows, "agreement")
+        >>> training = pl.Training(layers=1)
         >>> for seed in (1, 2):
-        ...     _ = pl.fit_reward(pairs, model="tiny-random", layers=1, seed=seed, out=f"reward-{seed}")
-        >>> rewards = pl.load_rewards({"one": "reward-1", "other": "reward-2"})
+        ...     _ = pl.fit_reward(pairs, model="tiny-random", training=training, seed=seed, out=f"r{seed}")
+        >>> rewards = pl.load_rewards({"one": "r1", "other": "r2"})
         >>> {name: reward.score(["Say"], [" yes"]).shape for name, reward in rewards.items()}
         {'one': (1,), 'other': (1,)}
     """
