@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pluralign.core import InputError
+from pluralign.core.jsonl import is_object
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import ADAPTER, TRUNK, read_card, read_folder
 from pluralign.folders.tensors import read_tensors
@@ -112,10 +113,10 @@ def base_key(content: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def trained_above(content: Mapping[str, Any]) -> bool:
     """Whether only the uppermost layers of a folder's trunk were trained, or none, by its card."""
-    config: Mapping[str, Any] = content.get("config") or {}
-    training: Mapping[str, Any] = config.get("training") or {}
+    config = content.get("config")
+    training = config.get("training") if is_object(config) else None
     adapted = any(file.startswith(f"{ADAPTER}/") for file in content["files"])
-    return not adapted and isinstance(training.get("layers"), int)
+    return not adapted and is_object(training) and isinstance(training.get("layers"), int)
 
 
 def load_language_policy(

@@ -69,7 +69,7 @@ def load_reward(
         (2,)
     """
     with use_device(device):
-        return _load(str(spec), _floating(dtype), model, {})
+        return _load(str(spec), _floating(dtype), model, None)
 
 
 @checked
@@ -79,7 +79,7 @@ def load_rewards(
 ) -> dict[str, Reward]:  # fmt: skip
     """Load several rewards. Reward models that trained the uppermost layers of one base model have the layers
     below in common: they are in memory once, and computed once where all score the same texts. Closed forms
-    have the base model in common.
+    have the base model in common. What is in common is not to be trained further.
 
     Args:
         rewards: For each name an argument of `load_reward`, or a loaded reward, which is kept as it is.
@@ -163,11 +163,11 @@ def _floating(dtype: DTypeName | torch.dtype) -> torch.dtype:
     return dtype
 
 
-def _load(spec: str, dtype: torch.dtype, model: str | None, bases: Bases) -> Reward:
+def _load(spec: str, dtype: torch.dtype, model: str | None, bases: Bases | None) -> Reward:
     require_reward(spec)
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
-        return _closed_form(Path(place), dtype, model, bases)
+        return _closed_form(Path(place), dtype, model, {} if bases is None else bases)
     if colon and kind == ENDPOINT:
         if model is not None:
             raise InputError("does not apply to an endpoint", field="model")
@@ -183,7 +183,8 @@ def _load(spec: str, dtype: torch.dtype, model: str | None, bases: Bases) -> Rew
         return _classifier(spec, dtype, model)
     found = read_card(folder)["pluralign"]
     if found == ENSEMBLE:
-        return load_ensemble(folder, lambda member: _member(str(member), dtype, model, bases))
+        common: Bases = {} if bases is None else bases
+        return load_ensemble(folder, lambda member: _member(str(member), dtype, model, common))
     if found == "language_policy":
         raise InputError(f"is a policy; its reward is {CLOSED_FORM}:{spec}", path=folder)
     return load_reward_model(folder, dtype=dtype, model=model, bases=bases)
