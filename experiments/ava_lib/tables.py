@@ -51,7 +51,8 @@ def write_tables(found: Sequence[dict[str, Any]], stem: Path) -> None:
             row for d in DATASETS for m in METHODS if (row := _against(untouched, d, m)) is not None
         ],
         "full": [_short(r) for r in found if r["task"]["key"].startswith("full")],
-        "runs": table,
+        # Families are in the tasks' files: a number for every test pair of every run.
+        "runs": [{key: value for key, value in r.items() if key != "families"} for r in table],
     }
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_json(stem.with_suffix(".json"), figures)

@@ -31,7 +31,7 @@ from pluralign.core.preference import Preference
 from pluralign.core.records import read_annotations
 from pluralign.games.harms import VIOLATIONS
 from pluralign.games.state_graph import explore
-from pluralign.rewards.open import reward_provenance
+from pluralign.rewards.identity import reward_provenance
 
 ALL_PAIRS = 1_000_000
 RESAMPLES = 2000

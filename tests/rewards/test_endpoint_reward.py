@@ -25,7 +25,8 @@ from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.rewards.endpoint import parse_endpoint
 from pluralign.rewards.export import export_folder
-from pluralign.rewards.open import load_reward, reward_card
+from pluralign.rewards.identity import reward_card
+from pluralign.rewards.open import load_reward
 
 PROMPTS = ["Say a:", "Say a:", [{"role": "user", "content": "hello"}], "long " * 80, "x <|end|> y", "Say b:"]
 COMPLETIONS = [" a!", "", "moon", " b" * 30, " <|end|>", " b" * 300]

@@ -23,7 +23,8 @@ from pluralign.rewards.ensemble import (
     save_ensemble,
     scale_of,
 )
-from pluralign.rewards.open import load_reward, reward_identity
+from pluralign.rewards.identity import reward_identity
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward_model import load_reward_model
 
 

@@ -12,7 +12,8 @@ from pluralign.folders.card import Card
 from pluralign.learn.texts.ensemble import open_members
 from pluralign.rewards.ensemble import Scale, save_ensemble
 from pluralign.rewards.function import FunctionReward
-from pluralign.rewards.open import load_reward, require_reward, reward_identity, reward_provenance
+from pluralign.rewards.identity import reward_identity, reward_provenance
+from pluralign.rewards.open import load_reward, require_reward
 
 CODE = """
 from beside import UNIT

@@ -98,7 +98,8 @@ def open_rater(
                 return ListwiseReplyJudge(Endpoint(remote, endpoint or EndpointSettings()), prompt=prompt)
             return ListwiseJudge(Models(model or DEFAULT_MODEL, dtype=dtype).language_model, prompt=prompt)
         case "reward", reward if reward:
-            from pluralign.rewards.open import load_reward, reward_provenance
+            from pluralign.rewards.identity import reward_provenance
+            from pluralign.rewards.open import load_reward
 
             return RewardRater(
                 load_reward(reward, dtype=dtype),

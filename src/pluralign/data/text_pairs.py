@@ -39,7 +39,7 @@ class TextPair:
 
     @property
     def name(self) -> str:
-        """What determines the pair's split: its prompt, or, where it has none, its texts."""
+        """Text whose hash determines the pair's split: the prompt, or both completions without one."""
         return self.prompt or "\0".join(sorted((self.chosen, self.rejected)))
 
     @property

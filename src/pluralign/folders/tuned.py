@@ -23,7 +23,7 @@ from pluralign.lm.precision import in_dtype
 
 POLICY_KINDS = ("language_policy", "reward_model")
 Bases = dict[Any, Backbone]
-"""Base models that are loaded already, by what identifies them."""
+"""Base models that are loaded already, by their identity."""
 
 
 def describe_backbone(backbone: Backbone) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def load_base(
 
 
 def base_key(content: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What identifies the base model of a folder with this card."""
+    """Identity of the base model of a folder with this card."""
     described: Mapping[str, Any] = content["backbone"]
     return tuple(described.get(name) for name in ("fingerprint", "dtype", "load_in"))
 

@@ -14,7 +14,8 @@ from pluralign.options.open import DEFAULT_MODEL
 from pluralign.pair.criteria import Criterion
 from pluralign.pair.recipes import write_text_pairs
 from pluralign.pair.select import select_pairs
-from pluralign.rewards.open import Scorer, load_reward
+from pluralign.rewards.identity import Scorer
+from pluralign.rewards.open import load_reward
 
 
 def pair_labelled_file(

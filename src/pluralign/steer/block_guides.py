@@ -21,7 +21,8 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.forest import Tree
 from pluralign.lm.text_blocks import BlockKind
-from pluralign.rewards.open import Scorer, load_rewards, require_reward, reward_identity, reward_name
+from pluralign.rewards.identity import Scorer, reward_identity, reward_name
+from pluralign.rewards.open import load_rewards, require_reward
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.value_model import KIND
 from pluralign.steer.value_rows import ValueRows, open_value_rows

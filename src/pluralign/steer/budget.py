@@ -24,7 +24,8 @@ from pluralign.losses.value_prior import (
     reservation_value,
 )
 from pluralign.rewards.ensemble import Scale, scale_of
-from pluralign.rewards.open import Scorer, load_rewards, require_reward, reward_identity, reward_name
+from pluralign.rewards.identity import Scorer, reward_identity, reward_name
+from pluralign.rewards.open import load_rewards, require_reward
 from pluralign.rewards.reward import Reward
 from pluralign.steer.best_of_n import weigh
 

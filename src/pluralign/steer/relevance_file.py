@@ -17,7 +17,7 @@ from pluralign.data.load import load_prompts
 from pluralign.data.objectives import load_objectives
 from pluralign.folders.card import content_digest
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import reward_identity
+from pluralign.rewards.identity import reward_identity
 from pluralign.steer.relevance import open_relevance, text_of, weigh
 
 _BATCH = 16

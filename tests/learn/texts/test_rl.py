@@ -41,7 +41,7 @@ from pluralign.losses.advantages import (
 )
 from pluralign.losses.adversarial import AIRL
 from pluralign.rewards.function import FunctionReward
-from pluralign.rewards.open import reward_provenance
+from pluralign.rewards.identity import reward_provenance
 from pluralign.rewards.value_model import RewardScale
 
 WEIGHTS = SteeringWeights(letters=0.7, low=0.3)

@@ -19,7 +19,7 @@ from pluralign.elicit.verdict import Verdict, decide
 from pluralign.evaluate.rewards.scored import read_sigmas, score_sources
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.ensemble import Scale, scale_of
-from pluralign.rewards.open import Scorer
+from pluralign.rewards.identity import Scorer
 from pluralign.steer.best_of_n import check_lower_bound, weigh
 
 _DRAWS = "draws"

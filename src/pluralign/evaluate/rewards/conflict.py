@@ -20,7 +20,7 @@ from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.statistics import Estimate, estimate
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import Scorer
+from pluralign.rewards.identity import Scorer
 
 Kind = Literal["none", "one", "several", "opposed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

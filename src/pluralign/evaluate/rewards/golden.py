@@ -20,7 +20,7 @@ from pluralign.evaluate.rewards.proxy_point import ProxyPoint, proxy_point
 from pluralign.evaluate.rewards.scored import AnswerRewards, score_sources
 from pluralign.evaluate.statistics import Estimate, estimate, paired_difference
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import Scorer
+from pluralign.rewards.identity import Scorer
 
 GOLDEN = "golden"
 """Reserved name of the golden reward among the rewards that select."""

@@ -17,7 +17,8 @@ from pluralign.data.rows import read_named
 from pluralign.data.source import open_table
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.endpoint import EndpointReward
-from pluralign.rewards.open import load_reward, reward_card, reward_identity
+from pluralign.rewards.identity import reward_card, reward_identity
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
 from pluralign.rewards.spans import by_sentence

@@ -19,7 +19,8 @@ from pluralign.data.answers import Answers
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import Scorer, load_rewards, require_reward, reward_identity, shared_trunk
+from pluralign.rewards.identity import Scorer, reward_identity
+from pluralign.rewards.open import load_rewards, require_reward, shared_trunk
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.together import score_together, trunk_key
 

@@ -18,7 +18,7 @@ from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.evaluate.rewards.separation import Separation, separations, style_separation
 from pluralign.evaluate.rewards.style_edits import STYLE_EDITS
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import Scorer
+from pluralign.rewards.identity import Scorer
 
 PAIRS, STYLES = "sources", "the same text in another style"
 

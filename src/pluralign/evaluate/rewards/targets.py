@@ -16,7 +16,7 @@ from pluralign.core.level import Level
 from pluralign.data.answers import AnswerSet
 from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.open import Scorer
+from pluralign.rewards.identity import Scorer
 from pluralign.steer.targets import Palette, meet_targets
 
 

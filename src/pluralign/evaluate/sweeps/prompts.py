@@ -29,7 +29,8 @@ from pluralign.evaluate.text_report.page import write_text_picture, write_text_r
 from pluralign.folders.card import read_card
 from pluralign.lm.dtypes import DTypeName
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import Scorer, require_reward
+from pluralign.rewards.identity import Scorer
+from pluralign.rewards.open import require_reward
 from pluralign.rewards.value_model import KIND as VALUES
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.policies import Policies

@@ -18,7 +18,8 @@ from pluralign.learn.weighting import Observed, Weighting, require_objectives
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Advantages, Rewards
-from pluralign.rewards.open import Scorer, load_rewards, reward_provenance
+from pluralign.rewards.identity import Scorer, reward_provenance
+from pluralign.rewards.open import load_rewards
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.value_model import RewardScale
 

@@ -30,7 +30,8 @@ from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.contrastive import labelled_accuracy, modpo
 from pluralign.rewards.endpoint import EndpointReward
-from pluralign.rewards.open import CLOSED_FORM, load_closed_form, load_reward, require_reward, reward_card
+from pluralign.rewards.identity import reward_card
+from pluralign.rewards.open import CLOSED_FORM, load_closed_form, load_reward, require_reward
 from pluralign.rewards.reward import Reward, template_of
 
 _BATCH, _LARGEST_SCALE = 64, 1e9

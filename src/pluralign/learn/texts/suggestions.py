@@ -28,7 +28,8 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.open import Scorer, load_rewards, reward_provenance
+from pluralign.rewards.identity import Scorer, reward_provenance
+from pluralign.rewards.open import load_rewards
 from pluralign.rewards.prompt_weights import KIND, PromptWeights, WeightsHead
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardSettings

@@ -1,0 +1,104 @@
+"""Identity of rewards in files and cards: names, files that identify them, and what they were trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pluralign.core.digests import digest, file_digest, source_digest
+from pluralign.core.files import read_json
+from pluralign.core.jsonl import is_object
+from pluralign.folders.card import CARD
+from pluralign.rewards.endpoint import parse_endpoint
+from pluralign.rewards.ensemble import KIND as ENSEMBLE
+from pluralign.rewards.ensemble import ensemble_members
+from pluralign.rewards.export import CARD_COPY
+from pluralign.rewards.function import KIND as FUNCTION
+from pluralign.rewards.function import function_source, require_no_function
+from pluralign.rewards.reward import Reward
+from pluralign.rewards.reward_model import RewardModel
+
+Scorer = str | Path | Reward
+"""A loaded reward model, or an argument of `load_reward`."""
+ENDPOINT = "endpoint"
+_CLASSIFIER_FILES = (".safetensors", ".bin", ".json")
+
+
+def reward_card(spec: str) -> Path:
+    """The file that identifies a reward, if it has one: the card of its weights, or the source of a function.
+    It need not exist."""
+    if spec.startswith(f"{FUNCTION}:"):
+        return function_source(spec)
+    if spec.startswith(f"{ENDPOINT}:"):
+        return Path(parse_endpoint(spec).tokenizer or "", CARD_COPY)
+    return Path(spec.rpartition(":")[2]) / CARD
+
+
+def reward_provenance(spec: str) -> dict[str, Any]:
+    """What a reward was trained on: name, method, objective, seed, data and base model from its card, and the
+    card's digest, which changes with the weights; for an ensemble, also of each member; for a function, the
+    digest of its source.
+
+    Args:
+        spec: See `load_reward`.
+
+    Returns:
+        JSON values; empty for a reward without a card, such as a classifier from the hub.
+
+    Raises:
+        InputError: The card cannot be read.
+    """
+    path = reward_card(spec)
+    if not path.is_file():
+        return {}
+    if spec.startswith(f"{FUNCTION}:"):
+        return {"digest": file_digest(path)}
+    content = read_json(path)
+    names = ("name", "method", "objective", "seed", "data", "backbone")
+    found = {name: content[name] for name in names if content.get(name) not in (None, "", {})}
+    found["digest"] = file_digest(path)
+    if members := _members(spec, path):
+        found["members"] = [reward_provenance(member) for member in members]
+    return found
+
+
+def reward_name(reward: Scorer | Callable[..., Any]) -> str:
+    """Name of a reward in files: what `load_reward` takes, its own name, or that of a function."""
+    if isinstance(reward, str | Path):
+        return str(reward)
+    return reward.name if isinstance(reward, Reward) else getattr(reward, "__name__", "function")
+
+
+def reward_identity(scorer: Scorer | Callable[..., Any]) -> list[Any]:
+    """Identity of a reward, for files of its rewards: its name, its card, which includes its training
+    figures, and the cards of an ensemble's members; the files of a classifier's folder, which has no card."""
+    if isinstance(scorer, RewardModel):
+        return [scorer.name, digest([json.dumps(asdict(scorer.card), default=str).encode()])]
+    if not isinstance(scorer, str | Path):
+        # Neither weights nor functions can be identified, so their rewards are computed in every run.
+        return [reward_name(scorer), uuid4().hex]
+    spec, card = str(scorer), reward_card(str(scorer))
+    if spec.startswith(f"{ENDPOINT}:") and not card.is_file():
+        # Only a folder says which weights are served.
+        return [spec, uuid4().hex]
+    if card.is_file():
+        return [spec, source_digest(card), *(reward_identity(member)[1:] for member in _members(spec, card))]
+    if spec.startswith(f"{FUNCTION}:") or not card.parent.is_dir():
+        return [spec]
+    kept = (path for path in sorted(card.parent.iterdir()) if path.suffix in _CLASSIFIER_FILES)
+    return [spec, *map(source_digest, kept)]
+
+
+def _members(spec: str, card: Path) -> list[str]:
+    """Arguments with which an ensemble's members are opened; none of another reward."""
+    content = None if spec.startswith(f"{FUNCTION}:") else read_json(card)
+    if not is_object(content) or content.get("pluralign") != ENSEMBLE:
+        return []
+    members = ensemble_members(card.parent)
+    for member in members:
+        require_no_function(member)
+    return members
