@@ -11,6 +11,7 @@ import torch
 from scipy.stats import kendalltau, spearmanr, ttest_1samp, ttest_rel
 
 from pluralign.core import Decision, InputError, Step, Trajectory
+from pluralign.core.locks import only_one_in
 from pluralign.folders.card import load_card
 from pluralign.learn.options.avril import (
     AVRILConfig,
@@ -264,6 +265,13 @@ def test_another_run_in_the_folder_is_refused(tmp_path):
     cut_off = [dataclasses.replace(t, terminated=False) for t in _trajectories(chain, 2)]
     with pytest.raises(InputError, match="data was"):
         fit_avril(cut_off, store=toy.OneHot(chain), out=tmp_path, config=config)
+
+
+def test_two_at_a_time_in_one_folder_are_refused(tmp_path):
+    given = {"store": toy.OneHot(toy.Chain(0)), "config": AVRILConfig(steps=2, hidden=4)}
+    with only_one_in(tmp_path / "checkpoints" / "avril"), pytest.raises(InputError, match="another process"):
+        fit_avril(_trajectories(toy.Chain(0), 2), out=tmp_path, **given)
+    fit_avril(_trajectories(toy.Chain(0), 2), out=tmp_path, **given)
 
 
 def test_nothing_to_learn_from_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,6 +18,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from pluralign.core import InputError
 from pluralign.core.files import read_json
+from pluralign.core.locks import only_one_in
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.tensors import read_tensors
 from pluralign.learn.phase import Phase
@@ -74,10 +75,16 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
 
     Raises:
         InputError: The module cannot be sharded as accelerate's configuration says, the checkpoint is that
-            of another configuration, or training diverged: a loss or a trained weight is not finite.
+            of another configuration, another process trains in the folder, or training diverged: a loss or a
+            trained weight is not finite.
     """
     if phase.steps < 1:
         return []
+    with only_one_in(phase.folder) if processes().is_main_process else nullcontext():
+        return _train_phase(module, phase)
+
+
+def _train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     with processes().main_process_first():
         _remove_cut_off_checkpoints(phase.folder)
     last = max(_checkpoints(phase.folder), key=_step_of, default=None)

@@ -27,6 +27,11 @@ def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
             write_json(Path(out) / _RECORD, _plain(run))
 
 
+def release_folder(out: Path) -> None:
+    """Leave a folder to other runs again, since the run that claimed it failed before it had a result."""
+    (Path(out) / _RECORD).unlink(missing_ok=True)
+
+
 def check_folder(out: Path, run: Mapping[str, Any]) -> bool:
     """Whether a folder is that of this run already; nothing is written.
 

@@ -49,7 +49,7 @@ class FunctionReward(Reward):
     def __init__(self, name: str, function: RewardOf, *, place: str = "") -> None:
         if not callable(function):
             raise InputError(f"expected a function, found {function!r:.60}", field="reward")
-        self.name, self._function, self._place = name, function, place or f"the function {name!r}"
+        self.name, self.function, self._place = name, function, place or f"the function {name!r}"
         self._read = 0
 
     @property
@@ -83,7 +83,7 @@ class FunctionReward(Reward):
 
     def _rewards(self, prompts: list[str], texts: list[str]) -> list[float]:
         try:
-            given = list(self._function(prompts, texts))
+            given = list(self.function(prompts, texts))
             found = [float(value) for value in given]
         except InputError:
             raise

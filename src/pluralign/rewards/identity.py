@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +20,7 @@ from pluralign.rewards.ensemble import KIND as ENSEMBLE
 from pluralign.rewards.ensemble import ensemble_members
 from pluralign.rewards.export import CARD_COPY
 from pluralign.rewards.function import KIND as FUNCTION
-from pluralign.rewards.function import function_source, require_no_function
+from pluralign.rewards.function import FunctionReward, function_source, require_no_function
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardModel
 
@@ -38,32 +40,55 @@ def reward_card(spec: str) -> Path:
     return Path(spec.rpartition(":")[2]) / CARD
 
 
-def reward_provenance(spec: str) -> dict[str, Any]:
+def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
     """What a reward was trained on: name, method, objective, seed, data and base model from its card, and the
     card's digest, which changes with the weights; for an ensemble, also of each member; for a function, the
     digest of its source.
 
     Args:
-        spec: See `load_reward`.
+        reward: A reward, an argument of `load_reward`, or a function.
 
     Returns:
-        JSON values; empty for a reward without a card, such as a classifier from the hub.
+        JSON values; empty for a reward that has no card, such as a classifier from the hub, and for a
+        function without source, such as a built-in one.
 
     Raises:
         InputError: The card cannot be read.
     """
-    path = reward_card(spec)
+    if isinstance(reward, RewardModel):
+        return {"name": reward.name, **_trained_on(asdict(reward.card)), "digest": reward_identity(reward)[1]}
+    if isinstance(reward, FunctionReward):
+        reward = reward.function
+    if not isinstance(reward, str | Path):
+        return {} if isinstance(reward, Reward) else _written(reward)
+    spec, path = str(reward), reward_card(str(reward))
     if not path.is_file():
         return {}
     if spec.startswith(f"{FUNCTION}:"):
         return {"digest": file_digest(path)}
     content = read_json(path)
-    names = ("name", "method", "objective", "seed", "data", "backbone")
-    found = {name: content[name] for name in names if content.get(name) not in (None, "", {})}
-    found["digest"] = file_digest(path)
+    named = {"name": content["name"]} if content.get("name") else {}
+    found = {**named, **_trained_on(content), "digest": file_digest(path)}
     if members := _members(spec, path):
         found["members"] = [reward_provenance(member) for member in members]
     return found
+
+
+def _trained_on(card: dict[str, Any]) -> dict[str, Any]:
+    names = ("method", "objective", "seed", "data", "backbone")
+    return {name: card[name] for name in names if card.get(name) not in (None, "", {})}
+
+
+def _written(function: Callable[..., Any]) -> dict[str, Any]:
+    """The digest of a function's own source; an object's is that of its class."""
+    while isinstance(function, partial):
+        function = function.func
+    plain = inspect.isroutine(function) or inspect.isclass(function)
+    try:
+        source = inspect.getsource(function if plain else type(function))
+    except (OSError, TypeError):
+        return {}
+    return {"digest": digest([source.encode()])}
 
 
 def reward_name(reward: Scorer | Callable[..., Any]) -> str:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from scipy.stats import binomtest
 
 from pluralign.core import Demonstration, InputError
+from pluralign.core.locks import only_one_in
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.adversarial import reinforce, rounds
@@ -138,6 +139,12 @@ def test_another_run_is_not_written_over(base, tmp_path):
     fit_adversarial(rows, run, dataclasses.replace(config, rounds=1))
     with pytest.raises(InputError, match=r"config\.divergence was 'airl', is 'fairl'"):
         fit_adversarial(rows, run, dataclasses.replace(config, rounds=1), divergence=FAIRL)
+
+
+def test_two_at_a_time_in_one_folder_are_refused(base, tmp_path):
+    with only_one_in(tmp_path / "checkpoints"), pytest.raises(InputError, match="another process"):
+        fit_adversarial(*small(tmp_path, base))
+    assert not (tmp_path / "rounds").exists()
 
 
 def test_a_weight_on_the_divergence_from_the_initial_policy_holds_it_back(base, tmp_path):

@@ -281,6 +281,19 @@ def test_a_rendered_prompt_that_was_cut_is_read_as_the_policy_reads_it():
     assert Rounds._reward(rounds, model, load_backbone("tiny-random"))([cut, cut], texts) == direct
 
 
+def test_another_reward_is_another_run(tmp_path):
+    def fit(reward):
+        return fit_rl(
+            PROMPTS, run(tmp_path), config(rounds=1), rewards={"letters": reward, "low": low},
+            weighting=Fixed(WEIGHTS),
+        )  # fmt: skip
+
+    fit(letters)
+    with pytest.raises(InputError, match=r"config\.rewards\.letters\.digest was '\w+', is '\w+'"):
+        fit(lambda prompts, texts: [len(text) for text in texts])
+    assert load_card(tmp_path).data["rewards"]["low"]["source"] == "low"
+
+
 def test_rewards_are_functions_folders_or_loaded(tmp_path):
     (tmp_path / "mine.py").write_text("def low(prompts, texts): return [len(text) for text in texts]\n")
     spec = f"function:{tmp_path}/mine.py:low"
@@ -288,6 +301,9 @@ def test_rewards_are_functions_folders_or_loaded(tmp_path):
     assert functions["a"] is letters
     assert functions["b"](["p", "p"], ["x", "xyz"]) == [1.0, 3.0]
     assert functions["c"](["p"], ["xyz"]) == letters(["p"], ["xyz"])
-    assert sources == {"b": {"source": spec, **reward_provenance(spec)}}
+    own = {"source": "letters", **reward_provenance(letters)}
+    assert sources == {
+        "a": own, "b": {"source": spec, **reward_provenance(spec)}, "c": {**own, "source": "c"}
+    }  # fmt: skip
     with pytest.raises(InputError, match=r"rewards\.d.*expected a reward, found 3"):
         open_rewards({"d": 3}, "float32")

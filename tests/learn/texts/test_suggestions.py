@@ -8,7 +8,7 @@ import pytest
 
 import pluralign as pl
 from pluralign.core import InputError, OptionRewards, SteeringWeights
-from pluralign.folders.card import Card
+from pluralign.folders.card import Card, load_card
 from pluralign.folders.tuned import describe_backbone
 from pluralign.learn.texts.suggestions import fit_weights
 from pluralign.learn.texts.weights_head import WeightsConfig
@@ -222,6 +222,32 @@ def test_an_interrupted_run_keeps_the_rewards_that_it_has(tmp_path):
     # A finished run is another matter: what its rewards are may have changed.
     fit_weights(pairs, rewards, out=tmp_path / "w", model="tiny-random")
     assert len(read) == 64
+
+
+def test_an_interrupted_run_goes_on_with_other_rewards_of_the_same_name(tmp_path):
+    rows = [{"prompt": f"Say {number}", "chosen": " yes", "rejected": " no"} for number in range(16)]
+    pairs = pl.load_pairs(rows, "choice", shares=(1, 0, 0))
+
+    def fails(prompts, texts):
+        raise KeyboardInterrupt
+
+    def length(prompts, texts):
+        return [len(text) for text in texts]
+
+    def longer(prompts, texts):
+        return [7.5 * len(text) for text in texts]
+
+    def spread(long, second):
+        rewards = {"long": pl.FunctionReward("long", long), "early": pl.FunctionReward("early", second)}
+        fit_weights(pairs, rewards, out=tmp_path, model="tiny-random")
+        return load_card(tmp_path).figures["spreads"]["long"]
+
+    with pytest.raises(KeyboardInterrupt):
+        spread(length, fails)
+    found = spread(longer, lambda prompts, texts: [-ord(text[1]) for text in texts])
+    assert found == pytest.approx(
+        7.5 * spread(length, lambda prompts, texts: [ord(text[1]) for text in texts])
+    )
 
 
 def test_a_wish_for_what_the_model_rules_out_stays_a_wish():

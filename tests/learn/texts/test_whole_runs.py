@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from scipy.stats import binomtest
 
 from pluralign.core import InputError
+from pluralign.core.locks import only_one_in
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.learn.texts.data import batches, encode_completion_pairs
@@ -165,6 +166,16 @@ def test_another_run_is_not_written_over(tmp_path):
         fit_bradley_terry(pairs(24), Run("tiny-random", tmp_path, Training(epochs=0.5, bf16=False)))
     with pytest.raises(InputError, match="holds another run"):
         LEARNERS["ava-p"](pairs(24), run)
+
+
+def test_two_at_a_time_in_one_folder_are_refused(tmp_path):
+    run = Run("tiny-random", tmp_path, Training(epochs=0.2, bf16=False))
+    with (
+        only_one_in(tmp_path / "checkpoints" / "training"),
+        pytest.raises(InputError, match="another process"),
+    ):
+        fit_bradley_terry(pairs(24), run)
+    fit_bradley_terry(pairs(24), run)
 
 
 def test_rows_stay_together_and_none_is_lost():

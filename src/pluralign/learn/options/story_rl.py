@@ -10,6 +10,7 @@ from typing import Any
 
 from pluralign.core import InputError, Objective, UniformPolicy
 from pluralign.core.checks import checked, require_seed
+from pluralign.core.locks import only_one_in
 from pluralign.games.game import Game
 from pluralign.learn.combination import Combination, Combine
 from pluralign.learn.options.continuations import Player
@@ -102,7 +103,8 @@ def fit_story_rl(
         ),
         store, weighting, combination, config, initial, seed, out / "checkpoints" / STATE,
     )  # fmt: skip
-    run.train()
+    with only_one_in(out / "checkpoints"):
+        run.train()
     figures = {**run.headlines, "curve": run.rows}
     data = {**(provenance or {}), "story": record["story"], "episodes": run.rows[-1]["samples"]}
     card = make_card(

@@ -18,7 +18,7 @@ from pluralign.learn.weighting import Observed, Weighting, require_objectives
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Advantages, Rewards
-from pluralign.rewards.identity import Scorer, reward_provenance
+from pluralign.rewards.identity import Scorer, reward_name, reward_provenance
 from pluralign.rewards.open import load_rewards
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.value_model import RewardScale
@@ -122,7 +122,7 @@ def reward_of_samples(model: Reward, *, turns: bool) -> Callable[[Sequence[str],
 def open_rewards(
     given: GivenRewards, dtype: DTypeName, of_model: Callable[[Reward], OneReward] = RewardFunction
 ) -> tuple[RewardFunctions, dict[str, Any]]:
-    """Rewards as functions, and where those that `load_reward` opens come from, for cards.
+    """Rewards as functions, and where they come from, for cards.
 
     Args:
         given: Rewards by objective.
@@ -142,8 +142,7 @@ def open_rewards(
             functions[name] = own
         else:
             raise InputError(f"expected a reward, found {own!r:.60}", field=f"rewards.{name}")
-        if isinstance(own, str | Path):
-            sources[name] = {"source": str(own), **reward_provenance(str(own))}
+        sources[name] = {"source": reward_name(own), **reward_provenance(own)}
     functions |= {name: of_model(own) for name, own in load_rewards(rewards, dtype=dtype).items()}
     return {name: functions[name] for name in given}, sources
 

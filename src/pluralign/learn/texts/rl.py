@@ -14,6 +14,7 @@ import torch
 from pluralign.core import InputError
 from pluralign.core.checks import checked
 from pluralign.core.digests import digest
+from pluralign.core.locks import only_one_in
 from pluralign.core.messages import QUOTE
 from pluralign.core.splits import seed_for, split_of
 from pluralign.data.examples import Prompt
@@ -21,7 +22,7 @@ from pluralign.data.reading import holds_quoted, learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, learned_tensors
 from pluralign.learn.combination import Combination, Combine
-from pluralign.learn.run_folder import claim_folder
+from pluralign.learn.run_folder import claim_folder, release_folder
 from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training, fresh_policy
 from pluralign.learn.texts.adversarial.samples import cut_prompt, prompt_room
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
@@ -111,8 +112,7 @@ def fit_rl(
     functions, sources = open_rewards(
         rewards, dtype, partial(reward_of_samples, turns=turns) if run.has_quoted(prompts) else RewardFunction
     )
-    if sources:
-        run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
+    run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
     backbone = load_backbone(run.model, dtype=torch.float32)
     template = learned_template(prompts, run.template, backbone.tokenizer)
     train, held_out = _splits(_texts(prompts, run, config, backbone), run.seed)
@@ -126,7 +126,14 @@ def fit_rl(
     rounds = Rounds(
         run, config, functions, weighting, combination, train, held_out, backbone, vllm, turns=turns
     )
-    figures = [rounds.round(number) for number in range(config.rounds + 1)]
+    with only_one_in(Path(run.out) / "checkpoints"):
+        try:
+            figures = [rounds.round(0)]
+        except BaseException:
+            # A reward that fails at once is corrected, and is another run's then.
+            release_folder(Path(run.out))
+            raise
+        figures += [rounds.round(number) for number in range(1, config.rounds + 1)]
     weights = rounds.weights_after(config.rounds)
     del rounds
     policy = fresh_policy(run.model, weights, run.training, run.seed)

@@ -28,7 +28,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.options.open import DEFAULT_MODEL
-from pluralign.rewards.identity import Scorer, reward_provenance
+from pluralign.rewards.identity import Scorer, reward_identity, reward_provenance
 from pluralign.rewards.open import load_rewards
 from pluralign.rewards.prompt_weights import KIND, PromptWeights, WeightsHead
 from pluralign.rewards.reward import Reward, template_of
@@ -98,11 +98,7 @@ def fit_weights(
     settings = RewardSettings(config.max_length, found)
     head = WeightsHead(backbone.hidden_size, len(rewards))
     suggesting = PromptWeights(backbone, head, list(rewards), settings)
-    sources = {
-        n: {"dtype": dtype, **reward_provenance(str(own))}
-        for n, own in rewards.items()
-        if isinstance(own, str | Path)
-    }
+    sources = {name: [dtype, reward_provenance(own) or reward_identity(own)] for name, own in rewards.items()}
     parts = {
         name: _read(suggesting, rows, opened, sources, out / "rewards", quoted=holds_quoted(pairs))
         for name, rows in (("train", train), ("validation", validation))
@@ -126,15 +122,14 @@ def fit_weights(
 
 def _read(
     model: PromptWeights, pairs: Sequence[PreferencePair], rewards: Mapping[str, Reward],
-    sources: Mapping[str, Mapping[str, Any]], folder: Path, *, quoted: bool,
+    sources: Mapping[str, Sequence[Any]], folder: Path, *, quoted: bool,
 ) -> PromptChoices:  # fmt: skip
     texts = [pair.texts(row=number) for number, pair in enumerate(pairs, start=1)]
     for number, ((prompt, _), (other, _)) in enumerate(texts, start=1):
         if prompt != other:
             raise InputError("the completions have two prompts; weights are learned for one", row=number)
     columns = [
-        _rewards(name, reward, sources.get(name, {}), pairs, folder, quoted)
-        for name, reward in rewards.items()
+        _rewards(name, reward, sources[name], pairs, folder, quoted) for name, reward in rewards.items()
     ]
     prompts = [chosen[0] for chosen, _ in texts]
     distinct = list(dict.fromkeys(prompts))
@@ -146,7 +141,7 @@ def _read(
 
 
 def _rewards(
-    name: str, reward: Reward, source: Mapping[str, Any], pairs: Sequence[PreferencePair], folder: Path,
+    name: str, reward: Reward, source: Sequence[Any], pairs: Sequence[PreferencePair], folder: Path,
     quoted: bool,
 ) -> Any:  # fmt: skip
     """Rewards of each pair's chosen and rejected completion, shape (pairs, 2); kept in a file that is named

@@ -10,6 +10,7 @@ import torch
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.checks import checked
+from pluralign.core.locks import only_one_in
 from pluralign.core.messages import QUOTE
 from pluralign.data.reading import holds_quoted, learned_template
 from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training
@@ -114,7 +115,8 @@ def fit_adversarial(
     )
     session = Session("adversarial", run, settings, rows, demonstrations=True, vocabulary=True)
     loop = Rounds(session, config, divergence, rows, vllm, turns=holds_quoted(demonstrations))
-    figures = [loop.round(number) for number in range(1, config.rounds + 1)]
+    with only_one_in(session.out / "checkpoints"):
+        figures = [loop.round(number) for number in range(1, config.rounds + 1)]
     session.trunk.model.load_state_dict(loop.weights_after(config.rounds), strict=False)
     last = {name: value for name, value in figures[-1].items() if isinstance(value, float)}
     return session.finish_policy({**last, "rounds": figures})
