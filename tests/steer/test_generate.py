@@ -1,5 +1,7 @@
 """Files of completions from Python, as the verb writes them."""
 
+from pathlib import Path
+
 import pytest
 from json_lines import rows_of
 
@@ -10,6 +12,7 @@ from pluralign.steer.block_decoder import BlockDecoder
 from pluralign.steer.block_guides import Blocks
 from pluralign.steer.budget import Budget
 from pluralign.steer.generate import Mix, generate_file
+from pluralign.steer.policies import load_policies
 from pluralign.steer.writing import Writer
 
 
@@ -39,6 +42,21 @@ def test_rows_say_how_they_were_sampled(prompts, tmp_path, mix):
         assert (row["model"], row["seed"], row["top_k"], row["max_new_tokens"]) == ("tiny-random", 7, 3, 4)
         assert row["weights"] == {"kind": 0.5, "brief": 0.5}
         assert "top_p" not in row
+
+
+def test_a_policy_of_weight_zero_is_not_loaded(prompts, tmp_path, monkeypatch):
+    loaded = []
+
+    def load(model, policies, **options):
+        loaded.append(dict(policies))
+        return load_policies(model, policies, **options)
+
+    monkeypatch.setattr("pluralign.steer.writers.load_policies", load)
+    mix = Mix({"kind": "tiny-random", "brief": "tiny-random"}, SteeringWeights(kind=1, brief=0))
+    out = tmp_path / "draws.jsonl"
+    generate_file(prompts, out, "tiny-random", Decoding(4), mix=mix, dtype="float32", shown=False)
+    assert loaded == [{"kind": Path("tiny-random")}]
+    assert {tuple(row["weights"].items()) for row in rows_of(out)} == {(("kind", 1.0), ("brief", 0.0))}
 
 
 def test_completions_of_other_settings_are_not_continued(prompts, tmp_path):

@@ -201,7 +201,15 @@ def _open(
         raise InputError("guide every token of a single model; policies take Blocks", field="guides")
     if endpoint_model(model) is not None:
         raise InputError("an endpoint has no policies to mix; give their base model", field="model")
-    folders = {name: Path(folder) for name, folder in mix.folders.items()}
+    # A policy of weight zero is not loaded; one may be a whole model.
+    used = {name: weight for name, weight in mix.weights.items() if weight > 0}
+    folders = {name: Path(mix.folders[name]) for name in used}
     return open_policy_writer(
-        model, folders, mix.weights, decoding, blocks=guides, dtype=dtype, control_tokens=control_tokens
+        model,
+        folders,
+        SteeringWeights(used),
+        decoding,
+        blocks=guides,
+        dtype=dtype,
+        control_tokens=control_tokens,
     )
