@@ -72,18 +72,12 @@ class Reward(ABC):
         Returns:
             ``mean`` and ``sigma`` of shape (completions,); ``sigma`` is 0 if the model does not estimate it.
         """
-        return self.gaussian_of_texts(self._texts(prompts, completions))
+        return self.gaussian_of_texts(self.texts(prompts, completions))
 
     def gaussian_of_texts(self, texts: Sequence[tuple[str, str]]) -> OptionRewards:
         """`gaussian` of prompts and completions that are read as they are; see `score_decisions`."""
-        places: dict[str, list[int]] = {}
-        for i, (prompt, _) in enumerate(texts):
-            places.setdefault(prompt, []).append(i)
-        decisions = [Decision(prompt, tuple(texts[i][1] for i in own)) for prompt, own in places.items()]
-        found = OptionRewards(np.zeros(len(texts)), np.zeros(len(texts)))
-        for own, scored in zip(places.values(), self.score_decisions(decisions), strict=True):
-            found.mean[own], found.sigma[own] = scored.mean, scored.sigma
-        return found
+        decisions, places = by_prompt(texts)
+        return in_order(places, self.score_decisions(decisions))
 
     def tokens(self, prompt: Prompt, completion: Completion) -> list[SpanReward]:
         """Reward of every token of a completion, the end-of-text token last (AVA eq. 19).
@@ -91,7 +85,7 @@ class Reward(ABC):
         Raises:
             InputError: The reward is defined for whole completions only.
         """
-        ((text, continued),) = self._texts([prompt], [completion])
+        ((text, continued),) = self.texts([prompt], [completion])
         return self._token_spans(text, continued)
 
     def sentences(self, prompt: Prompt, completion: Completion) -> list[SpanReward]:
@@ -100,13 +94,18 @@ class Reward(ABC):
         Raises:
             InputError: The reward is defined for whole completions only.
         """
-        ((text, continued),) = self._texts([prompt], [completion])
+        ((text, continued),) = self.texts([prompt], [completion])
         return by_sentence(continued, self._token_spans(text, continued))
 
     def _token_spans(self, prompt: str, completion: str) -> list[SpanReward]:
         raise InputError(f"{self.name!r} only has rewards of whole completions", field="spans")
 
-    def _texts(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[tuple[str, str]]:
+    def texts(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[tuple[str, str]]:
+        """What the reward reads of prompts and completions; see `score` for the arguments and errors.
+
+        Returns:
+            A prompt and a completion for each, which are read as they are.
+        """
         for name, given in (("prompts", prompts), ("completions", completions)):
             if isinstance(given, str):
                 raise InputError("expected a list of texts or of messages, found a single text", field=name)
@@ -121,6 +120,24 @@ class Reward(ABC):
             except InputError as error:
                 raise InputError(error.message, row=number, field=error.field) from error
         return texts
+
+
+def by_prompt(texts: Sequence[tuple[str, str]]) -> tuple[list[Decision], list[list[int]]]:
+    """Prompts and completions as one decision for each prompt, and the places of its options in ``texts``."""
+    places: dict[str, list[int]] = {}
+    for i, (prompt, _) in enumerate(texts):
+        places.setdefault(prompt, []).append(i)
+    decisions = [Decision(prompt, tuple(texts[i][1] for i in own)) for prompt, own in places.items()]
+    return decisions, list(places.values())
+
+
+def in_order(places: Sequence[Sequence[int]], scored: Sequence[OptionRewards]) -> OptionRewards:
+    """Rewards of the decisions of `by_prompt`, in the order of its texts."""
+    count = sum(map(len, places))
+    found = OptionRewards(np.zeros(count), np.zeros(count))
+    for own, rewards in zip(places, scored, strict=True):
+        found.mean[own], found.sigma[own] = rewards.mean, rewards.sigma
+    return found
 
 
 def template_of(reward: Reward) -> Template:

@@ -22,7 +22,13 @@ from pluralign.learn.texts.adversarial import reinforce
 from pluralign.learn.texts.adversarial.rounds import AdversarialConfig, Rounds
 from pluralign.learn.texts.adversarial.samples import sample_log_probs
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.learn.texts.combined_reward import CombinedReward, open_rewards, reward_of_samples
+from pluralign.learn.texts.combined_reward import (
+    CombinedReward,
+    open_rewards,
+    reward_of_samples,
+    reward_of_texts,
+    reward_table,
+)
 from pluralign.learn.texts.rl import fit_rl
 from pluralign.learn.texts.rl_rounds import RLConfig
 from pluralign.learn.texts.run import Run
@@ -31,6 +37,7 @@ from pluralign.learn.weighting import ByHypervolume, Fixed
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
+from pluralign.lm.layers import trunk_layers
 from pluralign.losses.advantages import (
     advantage_combination,
     centred_sum,
@@ -292,6 +299,32 @@ def test_another_reward_is_another_run(tmp_path):
     with pytest.raises(InputError, match=r"config\.rewards\.letters\.digest was '\w+', is '\w+'"):
         fit(lambda prompts, texts: [len(text) for text in texts])
     assert load_card(tmp_path).data["rewards"]["low"]["source"] == "low"
+
+
+@pytest.mark.parametrize("turns", [None, True])
+def test_rewards_on_one_trunk_are_computed_together(tmp_path, turns):
+    rows = [{"prompt": f"Say {i}:", "chosen": " yes", "rejected": " no"} for i in range(4)]
+    for seed, name in enumerate(("one", "other")):
+        pl.fit_reward(
+            pl.load_pairs(rows, name, shares=(1, 0, 0)), model="tiny-random", out=tmp_path / name, seed=seed,
+            training=pl.Training(bf16=False, layers=1),
+        )  # fmt: skip
+    given = {"one": tmp_path / "one", "low": low, "other": tmp_path / "other"}
+    kind = reward_of_texts if turns is None else partial(reward_of_samples, turns=turns)
+    functions, _ = open_rewards(given, "float32", kind)
+    prompts, texts = ["Say 1:", "Say 2:"], [[" yes", " no"], [" maybe", ""]]
+    flat = ["Say 1:", "Say 1:", "Say 2:", "Say 2:"], [" yes", " no", " maybe", ""]
+    alone = {name: functions[name](*flat) for name in given}
+    passes = []
+    # The first call also tries whether the trunk can be cut.
+    reward_table(functions, list(given), prompts, texts)
+    for name in ("one", "other"):
+        first = trunk_layers(functions[name].model.backbone.model)[0]
+        first.self_attn.register_forward_pre_hook(lambda *_: passes.append(1))
+    found = reward_table(functions, list(given), prompts, texts)
+    assert len(passes) == 1
+    assert {name: found[..., i].flatten().tolist() for i, name in enumerate(given)} == alone
+    assert alone["one"] != alone["other"]
 
 
 def test_rewards_are_functions_folders_or_loaded(tmp_path):

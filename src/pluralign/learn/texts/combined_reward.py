@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -13,14 +14,14 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.learn.combination import Combination
-from pluralign.learn.trl import RewardFunction
 from pluralign.learn.weighting import Observed, Weighting, require_objectives
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Advantages, Rewards
 from pluralign.rewards.identity import Scorer, reward_name, reward_provenance
 from pluralign.rewards.open import load_rewards
-from pluralign.rewards.reward import Reward, template_of
+from pluralign.rewards.reward import Reward, by_prompt, in_order, template_of
+from pluralign.rewards.together import score_together
 from pluralign.rewards.value_model import RewardScale
 
 OneReward = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
@@ -100,7 +101,29 @@ class CombinedReward:
         return dict(zip(self._weighting.objectives, to_list(found), strict=True))
 
 
-def reward_of_samples(model: Reward, *, turns: bool) -> Callable[[Sequence[str], Sequence[str]], list[float]]:
+@dataclass(frozen=True)
+class ModelReward:
+    """A reward as a function of prompts and completions.
+
+    Args:
+        model: The reward.
+        texts: Function from prompts and completions to the texts that the reward reads.
+    """
+
+    model: Reward
+    texts: Callable[[Sequence[str], Sequence[str]], list[tuple[str, str]]]
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """Reward of each completion after its prompt."""
+        return self.model.gaussian_of_texts(self.texts(prompts, completions)).mean.tolist()
+
+
+def reward_of_texts(model: Reward) -> ModelReward:
+    """A reward of completions of texts."""
+    return ModelReward(model, model.texts)
+
+
+def reward_of_samples(model: Reward, *, turns: bool) -> ModelReward:
     """A reward of what a policy wrote after prompts that are read as they are: what a chat template rendered
     may have been cut, and is no whole conversation then.
 
@@ -112,15 +135,14 @@ def reward_of_samples(model: Reward, *, turns: bool) -> Callable[[Sequence[str],
     template = template_of(model)
     written = template.answer if turns and template.name == "chat" else template.quote_completion
 
-    def reward(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-        texts = [(prompt, written(text)) for prompt, text in zip(prompts, completions, strict=True)]
-        return model.gaussian_of_texts(texts).mean.tolist()
+    def texts(prompts: Sequence[str], completions: Sequence[str]) -> list[tuple[str, str]]:
+        return [(prompt, written(text)) for prompt, text in zip(prompts, completions, strict=True)]
 
-    return reward
+    return ModelReward(model, texts)
 
 
 def open_rewards(
-    given: GivenRewards, dtype: DTypeName, of_model: Callable[[Reward], OneReward] = RewardFunction
+    given: GivenRewards, dtype: DTypeName, of_model: Callable[[Reward], ModelReward] = reward_of_texts
 ) -> tuple[RewardFunctions, dict[str, Any]]:
     """Rewards as functions, and where they come from, for cards.
 
@@ -168,11 +190,14 @@ def reward_table(
         InputError: A function returns another number of rewards, or one that is not finite.
     """
     flat = [(prompt, text) for prompt, own in zip(prompts, completions, strict=True) for text in own]
+    asked = [list(column) for column in zip(*flat, strict=True)]
+    scored = _of_models({name: rewards[name] for name in objectives}, *asked)
     columns: list[Tensor] = []
     for name in objectives:
         if not callable(rewards[name]):
             raise InputError(f"expected a function, found {rewards[name]!r:.60}", field=f"rewards.{name}")
-        found = [float(value) for value in rewards[name](*map(list, zip(*flat, strict=True)))]
+        given = scored[name] if name in scored else rewards[name](*asked)
+        found = [float(value) for value in given]
         if len(found) != len(flat) or not all(math.isfinite(value) for value in found):
             raise InputError(
                 f"expected {len(flat)} finite rewards, found {len(found)}: {found[:3]}...",
@@ -180,3 +205,16 @@ def reward_table(
             )
         columns.append(torch.tensor(found, dtype=torch.float64).view(len(prompts), -1))
     return torch.stack(columns, dim=2)
+
+
+def _of_models(
+    rewards: RewardFunctions, prompts: Sequence[str], completions: Sequence[str]
+) -> dict[str, Sequence[float]]:
+    """Rewards by models, which share what they have in common."""
+    models = {name: own for name, own in rewards.items() if isinstance(own, ModelReward)}
+    read = {name: by_prompt(own.texts(prompts, completions)) for name, own in models.items()}
+    found = score_together(
+        {name: own.model for name, own in models.items()},
+        {name: decisions for name, (decisions, _) in read.items()},
+    )
+    return {name: in_order(places, found[name]).mean.tolist() for name, (_, places) in read.items()}

@@ -26,10 +26,14 @@ from pluralign.learn.run_folder import claim_folder, release_folder
 from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training, fresh_policy
 from pluralign.learn.texts.adversarial.samples import cut_prompt, prompt_room
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
-from pluralign.learn.texts.combined_reward import GivenRewards, open_rewards, reward_of_samples
+from pluralign.learn.texts.combined_reward import (
+    GivenRewards,
+    open_rewards,
+    reward_of_samples,
+    reward_of_texts,
+)
 from pluralign.learn.texts.rl_rounds import RLConfig, Rounds
 from pluralign.learn.texts.run import Run, folder_optional
-from pluralign.learn.trl import RewardFunction
 from pluralign.learn.weighting import Weighting, require_objectives
 from pluralign.lm.adapters import is_adapted
 from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
@@ -110,7 +114,9 @@ def fit_rl(
     check_training(run.training, vllm)
     turns = holds_quoted(prompts)
     functions, sources = open_rewards(
-        rewards, dtype, partial(reward_of_samples, turns=turns) if run.has_quoted(prompts) else RewardFunction
+        rewards,
+        dtype,
+        partial(reward_of_samples, turns=turns) if run.has_quoted(prompts) else reward_of_texts,
     )
     run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
     backbone = load_backbone(run.model, dtype=torch.float32)
