@@ -11,7 +11,7 @@ import numpy as np
 
 from ava_lib.data import DEVELOPMENT
 from pluralign.core.files import replace_when_whole, write_json
-from pluralign.evaluate.statistics import estimate_clusters
+from pluralign.evaluate.statistics import estimate, estimate_clusters
 
 METHODS = (
     "Bradley-Terry", "learned-variance BT", "Preference Transformer", "AVA-p", "AVA-p w/o rwt",
@@ -97,12 +97,18 @@ def _against(found: Sequence[dict[str, Any]], dataset: str, method: str) -> dict
     folds = sorted(set(ours) & set(theirs))
     if method == "AVA-p" or not folds:
         return None
-    gaps = [x - y for fold in folds for x, y in zip(_right(ours[fold]), _right(theirs[fold]), strict=True)]
-    gap = estimate_clusters(gaps, _families(ours, folds))
-    return {
+    by_fold = [
+        [x - y for x, y in zip(_right(ours[fold]), _right(theirs[fold]), strict=True)] for fold in folds
+    ]
+    gap = estimate_clusters([one for own in by_fold for one in own], _families(ours, folds))
+    found = {
         "dataset": dataset, "method": method, "difference": gap.mean, "low": gap.low, "high": gap.high,
         "folds": folds,
     }  # fmt: skip
+    if len(folds) > 1:
+        # Trainings differ by more than their test pairs.
+        found["over_folds"] = estimate([float(np.mean(own)) for own in by_fold]).to_json()
+    return found
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
@@ -116,12 +122,23 @@ def _markdown(figures: dict[str, Any]) -> str:
         "| method | harmless | helpful | utilitarianism | AVA's Table 1, GPT-2: harmless | helpful |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for method in METHODS:
+    for method in _measured(figures["rows"]):
         cells = [_cell(rows.get((dataset, method)), folds) for dataset in DATASETS]
         paper = PAPER.get(method, ("", ""))
         lines.append(f"| {method} | {' | '.join(cells)} | {paper[0]} | {paper[1]} |")
     lines += ["", "AVA-p minus the method, percentage points, same pairs (95 % interval):", ""]
     lines += _gaps(figures["against_ava_p"])
+    over = [
+        {**row, "difference": own["mean"], "low": own["low"], "high": own["high"]}
+        for row in figures["against_ava_p"]
+        if (own := row.get("over_folds")) is not None
+    ]
+    if over:
+        lines += [
+            "",
+            "The same as the mean of the folds' differences, each of two trainings (Student's interval):",
+        ]
+        lines += ["", *_gaps(over)]
     chosen = any(set(DEVELOPMENT) & set(row["folds"]) for row in figures["against_ava_p"])
     if chosen and figures["untouched"]:
         lines += ["", "The same without the folds on whose prompts settings were chosen:", ""]
@@ -138,11 +155,14 @@ def _markdown(figures: dict[str, Any]) -> str:
 def _gaps(found: Sequence[dict[str, Any]]) -> list[str]:
     gaps = {(row["dataset"], row["method"]): row for row in found}
     lines = ["| method | harmless | helpful | utilitarianism |", "| --- | ---: | ---: | ---: |"]
-    for method in METHODS:
-        if method != "AVA-p":
-            cells = [_gap(gaps.get((dataset, method))) for dataset in DATASETS]
-            lines.append(f"| {method} | {' | '.join(cells)} |")
+    for method in _measured(found):
+        cells = [_gap(gaps.get((dataset, method))) for dataset in DATASETS]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
+
+
+def _measured(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [method for method in METHODS if any(row["method"] == method for row in rows)]
 
 
 def _cell(row: dict[str, Any] | None, folds: int) -> str:
@@ -160,10 +180,11 @@ def _gap(row: dict[str, Any] | None) -> str:
 
 def _picture(figures: dict[str, Any], path: Path) -> None:
     plt.rcParams["svg.hashsalt"] = "pluralign"
-    picture, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True)
+    measured = _measured(figures["rows"])
+    picture, axes = plt.subplots(1, 3, figsize=(11, 0.8 + 0.28 * max(4, len(measured))), sharey=True)
     for axis, dataset in zip(axes, DATASETS, strict=True):
         rows = {row["method"]: row for row in figures["rows"] if row["dataset"] == dataset}
-        for place, method in enumerate(reversed(METHODS)):
+        for place, method in enumerate(reversed(measured)):
             row = rows.get(method)
             if row is None:
                 continue
@@ -175,7 +196,8 @@ def _picture(figures: dict[str, Any], path: Path) -> None:
         axis.set_title(dataset)
         axis.set_xlabel("accuracy on test pairs, %")
         axis.grid(axis="x", alpha=0.3)
-    axes[0].set_yticks(range(len(METHODS)), list(reversed(METHODS)))
+        axis.set_ylim(-0.6, len(measured) - 0.4)
+    axes[0].set_yticks(range(len(measured)), list(reversed(measured)))
     picture.tight_layout()
     with replace_when_whole(path) as temporary:
         picture.savefig(temporary, format="svg", metadata={"Date": None})
