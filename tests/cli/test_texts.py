@@ -62,6 +62,15 @@ def test_accuracy_on_unseen_pairs(folders, data, run, tmp_path, capsys):
     assert (found["pairs"], found["split"]) == (counts["pairs_test"], "test")
     assert 0 <= found["low"] <= found["accuracy"] <= found["high"] <= 1
     assert found["seconds"] > 0
+    # What has no card of its own was trained on this data as well.
+    specs = [f"closed-form:{folders / 'dpo'}", tmp_path / "both", tmp_path / "exported"]
+    members = [folders / "bradley-terry", folders / "ava-p"]
+    assert run("learn", "ensemble", "--members", *members, "--data", data, "--out", specs[1]) == 0
+    assert run("export", model, "--out", specs[2]) == 0
+    for spec in specs:
+        assert run("evaluate", "reward", "--model", spec, "--data", data, "--json", figures) == 0
+        found = json.loads(figures.read_text())
+        assert (found["pairs"], found["split"]) == (counts["pairs_test"], "test")
     other = write(tmp_path / "other.jsonl.gz", ROWS[:5])
     assert run("evaluate", "reward", "--model", model, "--data", other, "--json", figures) == 0
     assert json.loads(figures.read_text())["pairs"] == 5

@@ -62,6 +62,9 @@ def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
     if not isinstance(reward, str | Path):
         return {} if isinstance(reward, Reward) else _written(reward)
     spec, path = str(reward), reward_card(str(reward))
+    if not path.is_file() and not spec.startswith(f"{FUNCTION}:"):
+        # An exported folder has a copy of the card.
+        path = path.with_name(CARD_COPY)
     if not path.is_file():
         return {}
     if spec.startswith(f"{FUNCTION}:"):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pluralign.core import Decision, InputError, OptionRewards, PreferencePair, Segment, Step
+from pluralign.core.digests import source_digest
 from pluralign.data.load import load_pairs
 from pluralign.data.reading import quoted_decisions
-from pluralign.evaluate.rewards.accuracy import of_part, reward_accuracy
+from pluralign.evaluate.rewards.accuracy import of_part, reward_accuracy, trained_seeds
 
 
 class ByTable:
@@ -84,3 +85,19 @@ def test_refusals():
     long = PreferencePair(Segment("x", 0, (step, step)), Segment("y", 0, (step,)), objective="o")
     with pytest.raises(InputError, match="this segment has 2"):
         reward_accuracy(ByTable({"a": 1.0, "b": 1.0}), [long])
+
+
+def test_unseen_pairs_are_in_the_test_split_of_every_member(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_text("one")
+    own, other = dict(source_digest(data)), {"file": "other.jsonl", "file_digest": "0"}
+    assert trained_seeds({"seed": 3, "data": own}, str(data)) == [3]
+    assert trained_seeds({"seed": 3, "data": other}, str(data)) == trained_seeds({}, str(data)) == []
+    members = [{"seed": 4, "data": own}, {"seed": 3, "data": own}, {"seed": 5, "data": other}]
+    assert trained_seeds({"seed": 0, "data": own, "members": members}, str(data)) == [3, 4]
+    rows = [{"prompt": f"p{i}", "chosen": "a", "rejected": "b"} for i in range(200)]
+    one, two = (load_pairs(rows, "o", seed=seed) for seed in (3, 4))
+    prompts = [{p.texts()[0][0] for p in of_part(own, "test", "rows")} for own in (one, two)]
+    both = {pair.texts()[0][0] for pair in of_part(one, "test", "rows", [two])}
+    assert both == prompts[0] & prompts[1] != set()
+    assert len(of_part(one, "all", "rows", [two])) == 200

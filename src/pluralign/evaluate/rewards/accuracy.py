@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from pluralign.core import Decision, Examples, InputError, PreferencePair
 from pluralign.core.digests import source_digest
 from pluralign.data.reading import holds_quoted
 from pluralign.evaluate.statistics import wilson
-from pluralign.folders.card import Card
 from pluralign.rewards.reward import Reward, template_of
 
 Part = Literal["train", "validation", "test", "all"]
@@ -95,25 +94,45 @@ def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int, quoted:
     return margins
 
 
-def unseen_part(card: Card, data: str) -> Part:
-    """The pairs of a source that a model was not trained on: the test split of its own training data, all
-    pairs of other data.
+def trained_seeds(trained: Mapping[str, Any], data: str) -> list[int]:
+    """Seeds of the splits of a source that a reward, or members of an ensemble, were trained on.
 
     Args:
-        card: Card of the model.
+        trained: What the reward was trained on (`rewards.identity.reward_provenance`).
         data: File, folder or hub id of the pairs.
+
+    Returns:
+        The seeds, ascending; none for other data.
     """
-    same = all(card.data.get(name) == value for name, value in source_digest(data).items())
-    return "test" if same else "all"
+    own, found, left = source_digest(data), set[int](), [trained]
+    while left:
+        one = left.pop()
+        if members := one.get("members"):
+            # What an ensemble was measured on itself has no labels.
+            left += members
+            continue
+        given: Mapping[str, Any] = one.get("data", {})
+        if all(given.get(name) == value for name, value in own.items()):
+            found.add(int(one.get("seed", 0)))
+    return sorted(found)
 
 
-def of_part(pairs: Examples[PreferencePair], part: Part, data: str) -> Examples[PreferencePair]:
+def of_part(
+    pairs: Examples[PreferencePair], part: Part, data: str, others: Sequence[Examples[PreferencePair]] = ()
+) -> Examples[PreferencePair]:
     """The pairs of one split, or all.
+
+    Args:
+        pairs: All pairs.
+        part: The split.
+        data: File, folder or hub id of the pairs, for error messages.
+        others: The same pairs with splits by other seeds; a pair has to be in the split by each of them.
 
     Raises:
         InputError: There are no pairs of this split.
     """
-    chosen = tuple(pair for pair in pairs if part in ("all", pair.split))
+    splits = [{one.split for one in same} for same in zip(pairs, *others, strict=True)]
+    chosen = tuple(pair for pair, own in zip(pairs, splits, strict=True) if part == "all" or own == {part})
     if not chosen:
         raise InputError(f"has no pair of the split {part}", path=data)
     # A list would lose the template.
