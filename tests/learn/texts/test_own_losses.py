@@ -15,7 +15,8 @@ from pluralign.folders.card import load_card
 from pluralign.learn.texts.loss_settings import loss_settings
 from pluralign.learn.texts.own_losses import describe_loss
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo, fit_policy
-from pluralign.learn.texts.rewards import fit_bradley_terry, fit_reward
+from pluralign.learn.texts.reward_settings import BradleyTerryConfig
+from pluralign.learn.texts.rewards import fit_bradley_terry, fit_bt_variance, fit_reward
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
@@ -85,6 +86,17 @@ def test_a_reward_loss_of_ones_own_and_margins(tmp_path):
     curves = [load_card(tmp_path / name).figures["curve"] for name in "ab"]
     assert curves[0] == [{**entry, "loss": pytest.approx(entry["loss"], abs=1e-5)} for entry in curves[1]]
     assert len(reward.score(["Say:"] * 2, [" a!", " a."])) == 2
+
+
+def test_a_margin_that_is_demanded_of_every_pair_leaves_ties_undecided(tmp_path):
+    """The expectation over labels of a tie has its minimum at equal rewards, whatever is demanded."""
+    ties = [dataclasses.replace(pair, weight=0.5) for pair in pairs(8)]
+    training = Training(epochs=40, batch_size=8, learning_rate=3e-3, bf16=False)
+    for fit in (fit_bradley_terry, fit_bt_variance):
+        reward = fit(ties, Run("tiny-random", training=training), BradleyTerryConfig(margin=2.0))
+        sides = [[pair.texts()[side] for pair in ties] for side in (0, 1)]
+        chosen, rejected = (reward.gaussian_of_texts(texts).mean for texts in sides)
+        assert abs(chosen - rejected).max() < 0.1
 
 
 def test_in_memory(tmp_path, monkeypatch):

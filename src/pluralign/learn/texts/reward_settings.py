@@ -24,7 +24,8 @@ class BradleyTerryConfig:
 
     Args:
         margin: Margin by which the chosen reward should exceed the rejected one, added to each pair's own
-            margin (Llama 2, eq. 2); 0 with pairs without margins is plain Bradley-Terry.
+            margin (Llama 2, eq. 2); 0 with pairs without margins is plain Bradley-Terry. It is demanded under
+            either label of a pair whose label may be wrong, so that ties prefer neither side.
     """
 
     margin: float = 0.0

@@ -264,10 +264,10 @@ def _of_batch(loss: RewardLoss, margin: float = 0.0, *, gaussian: bool = False) 
         return (one.mean, other.mean, *((one.sigma, other.sigma) if gaussian else ()))
 
     def of_batch(chosen: GaussianRewards, rejected: GaussianRewards, batch: Batch) -> Tensor:
-        least = batch.margins + margin
+        # A pair's own margin changes sign with its label; what is demanded of every pair does not.
         return over_labels(
-            lambda: loss(*columns(chosen, rejected), least),
-            lambda: loss(*columns(rejected, chosen), -least),
+            lambda: loss(*columns(chosen, rejected), margin + batch.margins),
+            lambda: loss(*columns(rejected, chosen), margin - batch.margins),
             batch,
         )
 
