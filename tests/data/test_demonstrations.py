@@ -3,7 +3,7 @@ from json_lines import write
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.messages import dialogue
-from pluralign.data.load import load_demonstrations
+from pluralign.data.load import load_demonstrations, load_pairs, load_scored
 from pluralign.pair.recipes import pair_completions
 
 ASK = [{"role": "user", "content": "Hi"}]
@@ -35,6 +35,21 @@ def test_every_form_gives_prompt_and_completion(tmp_path):
         ("\n\nHuman: x\n\nAssistant:", " y"),
     ]
     assert {row.split for row in texts} == {"test"}
+
+
+@pytest.mark.parametrize("load", [load_demonstrations, load_scored])
+def test_chosen_completions_are_in_the_splits_of_their_pairs(load):
+    """A whole text is cut at another place in each pair, which makes another prompt of its beginning."""
+    good = [f"story {i} of a dog and a cat" for i in range(60)]
+    rows = [
+        {"chosen": text, "rejected": " ".join([*text.split()[:k], "end"]), "reward": 1.0}
+        for text in good
+        for k in (2, 3, 4)
+    ]
+    found, pairs = load(rows, shares=(0.5, 0.25, 0.25)), load_pairs(rows, shares=(0.5, 0.25, 0.25))
+    assert [row.split for row in found] == [pair.split for pair in pairs]
+    homes = {text: {row.split for row in found if row.prompt + row.completion == text} for text in good}
+    assert {len(splits) for splits in homes.values()} == {1}
 
 
 def test_what_is_left_out_is_counted(tmp_path):

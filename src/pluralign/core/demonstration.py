@@ -17,7 +17,8 @@ class Demonstration:
         completion: Completion.
         objective: Objective that the completion is good for.
         source: Origin of the demonstration.
-        split: Train, validation or test; no prompt appears in two splits.
+        split: Train, validation or test; no prompt appears in two splits, unless it is only the common
+            beginning of two whole texts.
 
     Examples:
         >>> import pluralign as pl

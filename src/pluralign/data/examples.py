@@ -18,7 +18,7 @@ class ScoredCompletion:
         completion: Text of the completion; an empty one is the end of text alone.
         reward: Reward of the whole completion.
         objective: Name of the objective that the reward is about.
-        split: train, validation or test; no prompt appears in two splits.
+        split: train, validation or test; see `Demonstration`.
     """
 
     prompt: str

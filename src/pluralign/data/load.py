@@ -17,8 +17,9 @@ from pluralign.core.splits import SHARES, SPLITS, Split
 from pluralign.data.examples import Prompt, ScoredCompletion
 from pluralign.data.reading import RecordedTemplate, open_template, read_examples, read_row
 from pluralign.data.rows import (
+    Answered,
     form_of,
-    read_completion,
+    read_answered,
     read_pair,
     read_prompt,
     read_reward,
@@ -100,7 +101,7 @@ def load_demonstrations(
 ) -> Examples[Demonstration]:  # fmt: skip
     """Read completions that are offered as good: ``prompt`` with ``completion`` (texts or messages; also what
     ``generate`` writes), ``messages`` that end with the assistant's, or preferences, of which the chosen
-    completion is taken.
+    completion is taken; its split is that of the pair (`load_pairs`).
 
     ``counts``: ``rows``; ``empty`` (completions without text, left out); ``unusable`` (preferences without a
     common prompt, left out); ``demonstrations``, and those of each split.
@@ -125,15 +126,17 @@ def load_demonstrations(
     """
     table, about = open_table(data, split), objective or objective_of(data)
 
-    def read(row: Row, render: Render) -> tuple[str, str] | str:
-        found = read_completion(row, render)
-        return "unusable" if found is None else found if found[1].strip() else "empty"
+    def read(row: Row, render: Render) -> Answered | str:
+        found = read_answered(row, render)
+        return "unusable" if found is None else found if found.texts[1].strip() else "empty"
+
+    def make(found: Answered, part: Split, number: int) -> Demonstration:
+        return Demonstration(*found.texts, objective=about, source=table.path or "", split=part)
 
     return read_examples(
         table, Counter(rows=0, empty=0, unusable=0), "demonstrations", "holds no usable completion",
-        open_template(template, model, control_tokens), seed, shares, read,
-        lambda texts, part, _: Demonstration(*texts, objective=about, source=table.path or "", split=part),
-        lambda texts: texts[0],
+        open_template(template, model, control_tokens), seed, shares, read, make,
+        lambda found: found.name, lambda found: found.shared,
     )  # fmt: skip
 
 
@@ -170,18 +173,20 @@ def load_scored(
         InputError: See `load_pairs`; or samples were drawn in this way and ``adaptive`` is False.
     """
 
-    def read(row: Row, render: Render) -> tuple[str, str, float] | str:
+    def read(row: Row, render: Render) -> tuple[Answered, float] | str:
         if not adaptive:
             require_fixed_number(row)
-        found = read_completion(row, render)
-        return "unusable" if found is None else (*found, read_reward(row))
+        found = read_answered(row, render)
+        return "unusable" if found is None else (found, read_reward(row))
+
+    def make(scored: tuple[Answered, float], part: Split, number: int) -> ScoredCompletion:
+        return ScoredCompletion(*scored[0].texts, scored[1], objective=about, split=part)
 
     about = objective or objective_of(data)
     return read_examples(
         open_table(data, split), Counter(rows=0, unusable=0), "completions",
         "holds no completion with a reward", open_template(template, model, control_tokens), seed, shares,
-        read, lambda scored, part, _: ScoredCompletion(*scored, objective=about, split=part),
-        lambda scored: scored[0],
+        read, make, lambda scored: scored[0].name, lambda scored: scored[0].shared,
     )  # fmt: skip
 
 
