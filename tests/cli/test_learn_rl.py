@@ -71,6 +71,10 @@ def test_weights_can_depend_on_the_prompt(run, command, tmp_path, capsys):
     assert lines[3].split()[5:7] == ["0.731", "0.269"]
     assert run(*command, *auto, "--config.adapt", "influence") == 2
     assert "depend on the prompt" in capsys.readouterr().err
+    head.linear.bias.data[0] = 2.0
+    PromptWeights(backbone, head, ("calm", "lively"), card=card).save(tmp_path / "suggest")
+    assert run(*command, *auto) == 2
+    assert "config.weighting.source was" in capsys.readouterr().err
 
 
 def test_targets_have_multipliers(run, command, capsys):

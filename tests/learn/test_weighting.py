@@ -1,6 +1,7 @@
 """Weights that move in training: golden values, identities, refusals."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -142,6 +143,17 @@ def test_suggested_weights_are_asked_for_once():
         require_objectives(Fixed(HALF), ["a", "b", "a"])
     with pytest.raises(InputError, match="'c' is in one of them only"):
         require_objectives(Fixed(HALF), ["a", "b", "c"])
+
+
+def test_other_suggestions_are_another_weighting():
+    def suggest(prompts, name="a"):
+        return [{name: 1.0}] * len(prompts)
+
+    described = [
+        Suggested(one, ("a", "b")).describe()
+        for one in (suggest, partial(suggest, name="a"), partial(suggest, name="b"))
+    ]
+    assert len({one["suggest_source"] for one in described}) == 3
 
 
 def solve(table, weighting, *, kl=1.0, steps=4000, rate=0.5):

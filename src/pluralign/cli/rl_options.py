@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pluralign.cli.common import named_entries, say, say_table
 from pluralign.core import InputError, SteeringWeights
-from pluralign.steer.suggest import depends_on_prompts, open_weights
+from pluralign.core.digests import file_digest
+from pluralign.steer.suggest import AUTO, CARD, WISH, depends_on_prompts, open_weights
 
 if TYPE_CHECKING:
     from pluralign.learn.combination import Tail
@@ -29,7 +31,10 @@ def read_weights(text: str) -> SteeringWeights | Suggested | None:
         return provider.suggest([""])[0]
     from pluralign.learn.weighting import Suggested
 
-    return Suggested(provider.suggest, provider.objectives, text)
+    wished = text.startswith(WISH)
+    folder = text.removeprefix(WISH).rpartition(":")[0] if wished else text.removeprefix(AUTO)
+    # A folder of this name may be trained anew.
+    return Suggested(provider.suggest, provider.objectives, f"{text} {file_digest(Path(folder, CARD))}")
 
 
 def read_targets(**options: Sequence[str]) -> dict[str, Any]:

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
+from pluralign.core.digests import function_digest
 from pluralign.core.files import read_json, require_free, write_json
 from pluralign.core.jsonl import is_object
 from pluralign.learn.engine import processes
 
 _CHECKPOINTS = "checkpoints"
 _RECORD = Path(_CHECKPOINTS, "run.json")
+_SOURCE = "_source"
+
+
+def own_source(name: str, function: Callable[..., Any]) -> dict[str, str]:
+    """Entry of a run's settings that identifies a user's function by more than its name.
+
+    Args:
+        name: Name of the setting.
+        function: The function; those of pluralign are known by name.
+
+    Returns:
+        ``{NAME_source: DIGEST}``; empty for functions of pluralign, and where there is no source.
+    """
+    inner = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    if str(getattr(inner, "__module__", "")).startswith("pluralign."):
+        return {}
+    found = function_digest(function)
+    return {f"{name}{_SOURCE}": found} if found else {}
 
 
 def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
@@ -46,8 +68,8 @@ def check_folder(out: Path, run: Mapping[str, Any]) -> bool:
     found = read_json(out / _RECORD)
     if not is_object(found):
         raise InputError("not the record of a training run", path=out / _RECORD)
-    # A model is known by its fingerprint, whatever it is called here.
-    keys = {*found, *wanted} - {"backbone.name"}
+    # A model is known by its fingerprint, whatever it is called here. 0.1.0 recorded no sources.
+    keys = {*found, *(key for key in wanted if key in found or not key.endswith(_SOURCE))} - {"backbone.name"}
     changed = sorted(key for key in keys if found.get(key) != wanted.get(key))
     if changed:
         details = "; ".join(f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}" for key in changed)

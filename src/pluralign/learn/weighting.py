@@ -17,6 +17,7 @@ from torch import Tensor
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import require_at_least
 from pluralign.core.pareto import hypervolume
+from pluralign.learn.run_folder import own_source
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Rewards, Weights, influences
 from pluralign.rewards.value_model import RewardScale
@@ -130,7 +131,7 @@ class Suggested(_Constant):
     Args:
         suggest: Function from prompts to weights; ``provider.suggest`` of a provider of weights.
         objectives: Objectives of the weights.
-        source: Name of what suggests them, for the card.
+        source: Name of what suggests them, for the card; another name makes another run.
     """
 
     def __init__(self, suggest: SuggestWeights, objectives: Sequence[str], source: str = "") -> None:
@@ -149,7 +150,7 @@ class Suggested(_Constant):
 
     def describe(self) -> dict[str, Any]:
         """See `Weighting.describe`."""
-        return {"kind": "suggested", "source": self._source}
+        return {"kind": "suggested", "source": self._source, **own_source("suggest", self._suggest)}
 
 
 @final

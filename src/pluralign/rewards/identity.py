@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pluralign.core.digests import digest, file_digest, source_digest
+from pluralign.core.digests import digest, file_digest, function_digest, source_digest
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import is_object
 from pluralign.folders.card import CARD
@@ -42,8 +40,8 @@ def reward_card(spec: str) -> Path:
 
 def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
     """What a reward was trained on: name, method, objective, seed, data and base model from its card, and the
-    card's digest, which changes with the weights; for an ensemble, also of each member; for a function, the
-    digest of its source.
+    card's digest, which changes with the weights; for an ensemble, also of each member; for a function, its
+    digest (`function_digest`).
 
     Args:
         reward: A reward, an argument of `load_reward`, or a function.
@@ -60,7 +58,8 @@ def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
     if isinstance(reward, FunctionReward):
         reward = reward.function
     if not isinstance(reward, str | Path):
-        return {} if isinstance(reward, Reward) else _written(reward)
+        found = "" if isinstance(reward, Reward) else function_digest(reward)
+        return {"digest": found} if found else {}
     spec, path = str(reward), reward_card(str(reward))
     if not path.is_file() and not spec.startswith(f"{FUNCTION}:"):
         # An exported folder has a copy of the card.
@@ -80,18 +79,6 @@ def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
 def _trained_on(card: dict[str, Any]) -> dict[str, Any]:
     names = ("method", "objective", "seed", "data", "backbone")
     return {name: card[name] for name in names if card.get(name) not in (None, "", {})}
-
-
-def _written(function: Callable[..., Any]) -> dict[str, Any]:
-    """The digest of a function's own source; an object's is that of its class."""
-    while isinstance(function, partial):
-        function = function.func
-    plain = inspect.isroutine(function) or inspect.isclass(function)
-    try:
-        source = inspect.getsource(function if plain else type(function))
-    except (OSError, TypeError):
-        return {}
-    return {"digest": digest([source.encode()])}
 
 
 def reward_name(reward: Scorer | Callable[..., Any]) -> str:

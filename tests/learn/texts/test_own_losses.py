@@ -1,6 +1,7 @@
 """Losses given as functions: one's own train like built-in ones, and wrong ones are refused."""
 
 import dataclasses
+import json
 from functools import partial
 
 import pytest
@@ -11,7 +12,9 @@ from torch.nn.functional import softplus
 
 from pluralign import losses
 from pluralign.core import InputError
+from pluralign.core.digests import function_digest
 from pluralign.folders.card import load_card
+from pluralign.learn.texts.ava import fit_ava_p
 from pluralign.learn.texts.loss_settings import loss_settings
 from pluralign.learn.texts.own_losses import describe_loss
 from pluralign.learn.texts.policies import DPOConfig, fit_dpo, fit_policy
@@ -20,6 +23,7 @@ from pluralign.learn.texts.rewards import fit_bradley_terry, fit_bt_variance, fi
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_backbone
+from pluralign.losses.likelihood import clamped_negative
 
 TRAINING = Training(epochs=1, learning_rate=3e-3, bf16=False)
 ROWS = [*pairs(24), *pairs(8, seed=2, split="validation")]
@@ -51,9 +55,34 @@ def test_a_policy_loss_of_ones_own(tmp_path):
     assert (card.method, dpo.method) == (f"{__name__}.own", "dpo")
     config = dict(card.config)
     config.pop("training")
-    assert config == {"beta": 0.2, "name": "x"}
+    assert config == {"beta": 0.2, "name": "x", "loss_source": function_digest(own)}
     assert card.figures["curve"] == dpo.figures["curve"]
     assert card.figures["validation_accuracy"] == dpo.figures["validation_accuracy"]
+
+
+def test_another_function_of_the_same_name_is_another_run(tmp_path):
+    def fit(loss):
+        return fit_policy(ROWS[:8], model="tiny-random", loss=loss, out=tmp_path, training=TRAINING)
+
+    fit(lambda chosen, rejected, *reference: softplus(rejected - chosen))
+    with pytest.raises(InputError, match=r"config\.loss_source was '\w+', is '\w+'"):
+        fit(lambda chosen, rejected, *reference: softplus(chosen - rejected))
+    # Version 0.1.0 recorded the name alone.
+    record = tmp_path / "checkpoints" / "run.json"
+    known = json.loads(record.read_text())
+    del known["config.loss_source"]
+    record.write_text(json.dumps(known))
+    fit(lambda chosen, rejected, *reference: softplus(rejected - chosen))
+
+
+def test_penalties_of_ava_may_have_settings():
+    for floor in (-5.0, -4.0):
+        negative = partial(clamped_negative, floor=floor)
+        reward = fit_ava_p(ROWS[:8], Run("tiny-random", training=TRAINING), negative=negative)
+        assert reward.card.config["negative"] == f"clamped_negative(floor={floor})"
+    reward = fit_ava_p(ROWS[:8], Run("tiny-random", training=TRAINING), negative=lambda x: 0.5 * x)
+    assert reward.card.config["negative"] == "<lambda>"
+    assert reward.card.config["negative_source"]
 
 
 def test_a_built_in_loss_is_its_method(tmp_path):
@@ -164,5 +193,6 @@ def test_uncertain_labels_are_refused_where_a_method_cannot_use_them(tmp_path):
 def test_settings_of_losses():
     columns = ("chosen", "rejected", "reference_chosen", "reference_rejected")
     assert describe_loss(partial(partial(losses.ipo, tau=0.5), tau=0.2), columns) == ("ipo", {"tau": 0.2})
-    assert describe_loss(partial(own, name=softplus), columns)[1] == {"beta": 0.5, "name": "softplus"}
+    mine = describe_loss(partial(own, name=softplus), columns)[1]
+    assert mine == {"beta": 0.5, "name": "softplus", "loss_source": function_digest(own)}
     assert dataclasses.asdict(loss_settings(losses.simpo)()) == {"beta": 2.0, "gamma": 1.0}

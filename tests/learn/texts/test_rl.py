@@ -296,8 +296,10 @@ def test_another_reward_is_another_run(tmp_path):
         )  # fmt: skip
 
     fit(letters)
-    with pytest.raises(InputError, match=r"config\.rewards\.letters\.digest was '\w+', is '\w+'"):
-        fit(lambda prompts, texts: [len(text) for text in texts])
+    others = [lambda prompts, texts: [len(text) for text in texts], partial(letters, None)]
+    for other in others:
+        with pytest.raises(InputError, match=r"config\.rewards\.letters\.digest was '\w+', is '\w+'"):
+            fit(other)
     assert load_card(tmp_path).data["rewards"]["low"]["source"] == "low"
 
 

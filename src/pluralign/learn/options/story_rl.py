@@ -17,7 +17,7 @@ from pluralign.learn.options.continuations import Player
 from pluralign.learn.options.policies import make_card
 from pluralign.learn.options.story_rounds import STATE, StoryRLConfig, StoryRounds
 from pluralign.learn.options.tables import table_digest
-from pluralign.learn.run_folder import claim_folder
+from pluralign.learn.run_folder import claim_folder, own_source
 from pluralign.learn.weighting import Weighting, require_objectives
 from pluralign.losses.advantages import centred_sum, fused_sum
 from pluralign.options.checkpoint import describe_source, save_policy
@@ -123,6 +123,7 @@ def _record(
     """What distinguishes this run from others."""
     settings = {
         **dataclasses.asdict(config), "combine": getattr(combination.combine, "__name__", "custom"),
+        **own_source("combine", combination.combine),
         "weighting": weighting.describe(), "objectives": [one.to_json() for one in objectives],
     }  # fmt: skip
     begins = None

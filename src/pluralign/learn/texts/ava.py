@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 
 from pluralign.core import Demonstration, InputError, PreferencePair
 from pluralign.core.checks import checked
+from pluralign.learn.run_folder import own_source
 from pluralign.learn.texts.data import Batch, CompletionData
 from pluralign.learn.texts.reward_settings import AVAConfig
 from pluralign.learn.texts.run import Run, folder_optional
@@ -146,8 +148,10 @@ def _fit(
 ) -> RewardModel:  # fmt: skip
     settings: dict[str, Any] = {
         **dataclasses.asdict(config),
-        "negative": negative.__name__,
-        "expected_return": expected_return.__name__,
+        "negative": _named(negative),
+        "expected_return": _named(expected_return),
+        **own_source("negative", negative),
+        **own_source("expected_return", expected_return),
     }
     session = Session(
         method, run, settings, rows, demonstrations=method == "ava-d", vocabulary=True, head=True
@@ -159,3 +163,11 @@ def _fit(
     curve = session.train(AVALoss(tqr, config, session.data, negative, expected_return))
     policy = config.tqr.pretrained_q and not config.tqr.literal_policy
     return session.finish_reward_model(tqr.reward, curve, policy=policy)
+
+
+def _named(function: Callable[..., Tensor]) -> str:
+    """Name of a function, with the arguments that a `functools.partial` gives it."""
+    if not isinstance(function, partial):
+        return getattr(function, "__name__", type(function).__name__)
+    given = [*map(str, function.args), *(f"{key}={value}" for key, value in function.keywords.items())]
+    return f"{_named(function.func)}({', '.join(given)})"

@@ -165,6 +165,8 @@ def open_rewards(
         else:
             raise InputError(f"expected a reward, found {own!r:.60}", field=f"rewards.{name}")
         sources[name] = {"source": reward_name(own), **reward_provenance(own)}
+        if isinstance(own, str | Path) and dtype != "float32":
+            sources[name]["dtype"] = dtype
     functions |= {name: of_model(own) for name, own in load_rewards(rewards, dtype=dtype).items()}
     return {name: functions[name] for name in given}, sources
 

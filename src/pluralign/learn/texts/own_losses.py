@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.learn.methods import method_of
+from pluralign.learn.run_folder import own_source
 from pluralign.learn.texts.data import Batch
 from pluralign.lm.tensors import to_list
 from pluralign.losses.contrastive import label_expectation
@@ -27,7 +28,7 @@ def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tupl
 
     Returns:
         The method's name for a loss of pluralign, otherwise module and name of the function; and the values
-        of its other parameters, defaults included.
+        of its other parameters, defaults included, with the digest of a function of one's own.
 
     Raises:
         InputError: The loss cannot be called with these arguments, or a setting cannot be written to the
@@ -57,7 +58,8 @@ def describe_loss(loss: Callable[..., Tensor], arguments: Sequence[str]) -> tupl
     module = str(getattr(function, "__module__", ""))
     ours = module.startswith("pluralign.losses")
     method = method_of(name) if ours else f"{module}.{name}" if module else name
-    return method, {key: _plain(key, value) for key, value in {**free, **given}.items()}
+    settings = {key: _plain(key, value) for key, value in {**free, **given}.items()}
+    return method, {**settings, **own_source("loss", function)}
 
 
 def over_labels(loss: Callable[[], Tensor], flipped: Callable[[], Tensor], batch: Batch) -> Tensor:

@@ -22,7 +22,7 @@ from pluralign.data.reading import holds_quoted, learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, learned_tensors
 from pluralign.learn.combination import Combination, Combine
-from pluralign.learn.run_folder import claim_folder, release_folder
+from pluralign.learn.run_folder import claim_folder, own_source, release_folder
 from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training, fresh_policy
 from pluralign.learn.texts.adversarial.samples import cut_prompt, prompt_room
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
@@ -202,6 +202,7 @@ def _record(
     training.pop("token_budget")
     settings = {
         **dataclasses.asdict(config), "combine": getattr(combination.combine, "__name__", "custom"),
+        **own_source("combine", combination.combine),
         "weighting": weighting.describe(), "objectives": list(weighting.objectives),
         "rewards": run.provenance.get("rewards", {}),
     }  # fmt: skip
