@@ -32,6 +32,7 @@ def nurses(path):
 
 
 NURSES = LabelColumns("text", "aligned", value="value", group="case")
+NURSES_ALIKE = LabelColumns("text", "label", group="case")
 
 
 def test_behaviours_and_their_counterparts_become_pairs(tmp_path):
@@ -55,6 +56,20 @@ def test_answers_to_one_prompt_are_in_one_split(tmp_path):
             homes.setdefault(prompt, set()).add(pair.split)
     assert len(homes) == 30
     assert all(len(splits) == 1 for splits in homes.values())
+
+
+def test_texts_of_a_source_with_splits_stay_there():
+    rows = [{"case": i // 2, "text": f"t{i}", "label": i % 2} for i in range(40)]
+    # A group that is in two splits of the source is two groups.
+    source = {"train": rows[:25], "test": rows[25:]}
+    for group in ("case", ""):
+        pairs = load_labelled_pairs(source, LabelColumns("text", "label", group=group), "Care")
+        homes = {text: pair.split for pair in pairs for _, text in pair.texts()}
+        assert {text for text, split in homes.items() if split == "test"} <= {r["text"] for r in rows[25:]}
+        assert {text for text, split in homes.items() if split == "train"} <= {r["text"] for r in rows[:25]}
+        assert set(homes.values()) == {"train", "test"}
+    with pytest.raises(pl.InputError, match=r":2.*is empty|row 2.*is empty"):
+        load_labelled_pairs({"train": rows, "test": [rows[0], {**rows[1], "text": ""}]}, NURSES_ALIKE)
 
 
 def test_situations_that_support_a_value_become_pairs(tmp_path):

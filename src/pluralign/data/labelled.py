@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pluralign.core import Examples, InputError, PreferencePair
-from pluralign.core.splits import SHARES, SPLITS, check_shares, split_names, split_of
+from pluralign.core.splits import SHARES, SPLITS, Split, check_shares, split_names, split_of
 from pluralign.data.cells import cell_of, plain
 from pluralign.data.source import Data, Table, objective_of, open_table
 from pluralign.data.text_pairs import TextPair, one_step_pair
@@ -44,7 +44,7 @@ def load_labelled_pairs(
 
     ``counts``: ``rows``; ``other_values`` and ``other_labels`` (left out); ``surplus`` (texts without a
     counterpart, left out); ``identical`` (pairs of equal texts, left out); ``pairs``; pairs of each split.
-    The texts of one group are in one split.
+    The texts of one group are in one split; of a source with splits, texts of one split are paired.
 
     Args:
         data: See `load_pairs`.
@@ -70,25 +70,25 @@ def load_labelled_pairs(
     table = open_table(data)
     counts: Counter[str] = Counter(rows=0, other_values=0, other_labels=0, surplus=0, identical=0)
     groups = _grouped(table, columns, objective, counts)
-    about = objective or (next(iter(groups))[0] if columns.value and groups else objective_of(data)) or "fits"
-    kept: list[tuple[str, TextPair]] = []
-    for (_, group), (good, bad) in groups.items():
+    about = objective or (next(iter(groups))[1] if columns.value and groups else objective_of(data)) or "fits"
+    kept: list[tuple[Split, str, TextPair]] = []
+    for (part, _, group), (good, bad) in groups.items():
         counts["surplus"] += abs(len(good) - len(bad))
         for (prompt, chosen), (other, rejected) in zip(good, bad, strict=False):
             if (prompt, chosen) == (other, rejected):
                 counts["identical"] += 1
                 continue
             pair = TextPair(prompt, chosen, rejected, None if prompt == other else other)
-            kept.append((f"{about}\0{group}" if columns.group else pair.name, pair))
-    names = [name for name, _ in kept]
+            kept.append((part, f"{about}\0{group}" if columns.group else pair.name, pair))
+    names = [name for _, name, _ in kept]
     if not columns.group:
-        names = split_names(names, [pair.shared for _, pair in kept])
+        names = split_names(names, [pair.shared for _, _, pair in kept])
     pairs = [
         one_step_pair(
             pair, f"{table.name}-{number}", about, table.name,
-            split_of(name, seed=seed, shares=shares), seed,
+            given if table.assigned else split_of(name, seed=seed, shares=shares), seed,
         )
-        for number, (name, (_, pair)) in enumerate(zip(names, kept, strict=True), start=1)
+        for number, (name, (given, _, pair)) in enumerate(zip(names, kept, strict=True), start=1)
     ]  # fmt: skip
     if not pairs:
         raise table.error(f"no text that fits has a counterpart: {dict(counts)}")
@@ -99,16 +99,17 @@ def load_labelled_pairs(
 
 
 _Texts = list[tuple[str, str]]
+_Group = tuple[Split, str, str]
 
 
 def _grouped(
     table: Table, columns: LabelColumns, objective: str, counts: Counter[str]
-) -> dict[tuple[str, str], tuple[_Texts, _Texts]]:
-    """Prompts and texts, good and bad, by value and group."""
-    found: dict[tuple[str, str], tuple[_Texts, _Texts]] = {}
+) -> dict[_Group, tuple[_Texts, _Texts]]:
+    """Prompts and texts, good and bad, by split of the source, value and group."""
+    found: dict[_Group, tuple[_Texts, _Texts]] = {}
     labels: Counter[str] = Counter()
     good, bad = ({one.casefold() for one in names} for names in (columns.good, columns.bad))
-    for number, (_, _, row) in enumerate(table.rows(), start=1):
+    for part, number, row in table.rows():
         counts["rows"] += 1
         value, group, prompt = (
             plain(cell_of(table, number, row, column)) if column else ""
@@ -125,9 +126,9 @@ def _grouped(
             continue
         if not text:
             raise table.error("is empty; expected a text", row=number, field=columns.text)
-        own = found.setdefault((value, group), ([], []))
+        own = found.setdefault((part, value, group), ([], []))
         own[label.casefold() in bad].append((prompt, text))
-    values = list(dict.fromkeys(value for value, _ in found))
+    values = list(dict.fromkeys(value for _, value, _ in found))
     if len(values) > 1:
         raise table.error(
             f"has several values; name one as objective: {', '.join(values):.200}", field=columns.value
