@@ -1,11 +1,13 @@
 """The verb ``learn modpo``, as a person would use it, on a tiny random model."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from pluralign.core.records import write_records
 from pluralign.data.load import load_pairs
 from pluralign.folders.card import load_card
 from pluralign.folders.tuned import load_language_policy
@@ -69,6 +71,14 @@ def test_it_writes_a_policy_and_tells_what_the_margins_are(run, command, made, t
     assert load_reward(f"closed-form:{tmp_path / 'out'}").name == "lively closed form"
     assert run(*asked) == 0
     assert capsys.readouterr().out.splitlines()[1:3] == told[1:3]
+
+
+def test_ties_have_no_label_to_agree_with(run, command, made, tmp_path, capsys):
+    pairs = load_pairs(made / "lively.jsonl", "lively")
+    write_records(tmp_path / "ties.jsonl", "pairs", [replace(pair, weight=0.5) for pair in pairs])
+    asked = command([f"calm={made / 'bradley-terry-calm'}"], "lively=0.5,calm=0.5")
+    assert run(*asked, "--data", tmp_path / "ties.jsonl") == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("calm: spread ")
 
 
 def log_prob(backbone, prompt, completion):

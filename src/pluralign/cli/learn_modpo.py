@@ -52,5 +52,7 @@ def learn_modpo(
     fit_modpo(pairs, asked, config, margins=opened, weights=weighting)
     found: Mapping[str, Mapping[str, float]] = load_card(run.out).figures["margins"]
     for name, figures in found.items():
-        say(f"{name} agrees with {figures['agreement']:.1%} of the pairs; spread {figures['spread']:.3g}")
+        # Ties have no label to agree with.
+        agrees = f" agrees with {figures['agreement']:.1%} of the pairs;" if "agreement" in figures else ":"
+        say(f"{name}{agrees} spread {figures['spread']:.3g}")
     return say_learned(run.out)
