@@ -138,6 +138,10 @@ class SharedGradients(StepLoss):
             *[_Part(owner, part, counts[1], last=n == len(own)) for n, (owner, part) in enumerate(own, 1)],
         ]
 
+    def as_named(self) -> Sequence[nn.Module]:
+        """See `StepLoss`."""
+        return self.loss.as_named()
+
     def forward(self, part: _Part) -> dict[str, Tensor]:
         """The part's share of the loss; a held-out part has a gradient and no value."""
         (held_out,) = self._held_out

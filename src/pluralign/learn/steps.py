@@ -31,6 +31,11 @@ class StepLoss(nn.Module):
             part: The part.
         """
 
+    def as_named(self) -> Sequence[nn.Module]:
+        """Modules that hold the weights under their own names, by which norms and biases are known, which do
+        not decay; by default this one."""
+        return [self]
+
     def whole(self) -> Mapping[str, nn.Module]:
         """The modules that hold all weights of the loss, frozen ones too, by names of the caller's choice.
 
@@ -51,9 +56,10 @@ class PartsTrainer(Trainer):
     def __init__(self, loss: StepLoss, **settings: Any) -> None:
         cast("Any", super()).__init__(**settings)
         self._parted = loss
-        # Weights are named in two ways; the loss's names decide which decay.
-        names = set(super().get_decay_parameter_names(loss))
-        self._decaying = {id(value) for name, value in loss.named_parameters() if name in names}
+        # Where nothing decays, the optimizer's state has the groups that it had in version 0.1.
+        modules = loss.as_named() if cast("Any", self).args.weight_decay else [loss]
+        names_of = super().get_decay_parameter_names
+        self._decaying = {id(module.get_parameter(name)) for module in modules for name in names_of(module)}
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Names of the weights that decay, which are those that decay without sharding."""

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from safetensors.torch import load_file
 
 import pluralign as pl
 from pluralign.core import InputError
 from pluralign.learn import engine, phase
 from pluralign.learn.phase import Phase
 from pluralign.learn.texts.training_options import Training
+from pluralign.lm.backbone import load_backbone
 
 ROWS = [{"prompt": f"{i}:", "chosen": " yes", "rejected": " no"} for i in range(8)]
 LORA = {"batch_size": 4, "lora_rank": 4, "learning_rate": 0.01}
@@ -62,6 +64,20 @@ def test_schedules_train(pairs, schedule):
         pairs, model="tiny-random", training=Training(**LORA, lr_scheduler_type=schedule, max_grad_norm=0.0)
     )
     assert policy.name == "agreement"
+
+
+@pytest.mark.parametrize("layers", [None, 1])
+def test_norms_do_not_decay(pairs, tmp_path, layers):
+    """Two steps that shrink what decays to 0.9 * 0.95 of it, and move everything by 0.002 at most."""
+    training = Training(
+        batch_size=4, layers=layers, learning_rate=1e-3, weight_decay=100.0, warmup=0.0, bf16=False
+    )
+    pl.fit_reward(pairs, model="tiny-random", training=training, out=tmp_path)
+    before = load_backbone("tiny-random").model.state_dict()
+    after = load_file(tmp_path / "trunk.safetensors")
+    kept = {name for name, value in after.items() if (value - before[name]).abs().max() < 0.003}
+    assert kept == {name for name in after if "norm" in name}
+    assert "model.norm.weight" in kept
 
 
 def test_losses_are_reported_to_tensorboard(pairs, tmp_path):

@@ -62,6 +62,10 @@ class ForestLoss(StepLoss):
         self._device = rows.device if rows.is_cuda else next(self.trunk.model.parameters()).device
         return list(batches(self._data, to_list(rows), self._budget))
 
+    def as_named(self) -> list[nn.Module]:
+        """See `StepLoss`; what is registered has other names."""
+        return [self.trunk.model, self.objective]
+
     def whole(self) -> dict[str, nn.Module]:
         """See `StepLoss`."""
         _check_one_pass(self.trunk.model)
