@@ -152,8 +152,11 @@ def test_policies_are_exported_merged(trained, tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_an_ava_without_the_models_own_head_is_no_policy(pairs, tmp_path):
-    config = AVAConfig(tqr=TQRShape(pretrained_q=False))
+@pytest.mark.parametrize(
+    "shape", [{"pretrained_q": False}, {"alpha": 2.0}, {"literal_probabilities": True}], ids=str
+)
+def test_an_ava_whose_likelihood_is_not_the_models_own_is_no_policy(pairs, tmp_path, shape):
+    config = AVAConfig(tqr=TQRShape(**shape))
     fit_ava_p(pairs, Run("tiny-random", tmp_path, Training(epochs=0.5, bf16=False)), config)
     assert load_reward_model(tmp_path).score_decisions(DECISIONS)
     with pytest.raises(InputError, match="no language policy"):

@@ -49,11 +49,12 @@ class TQRShape:
             "w/o rwt").
         pretrained_q: Whether the language model's own head gives the Q-values (False is "w/o ptq": a new
             head).
-        alpha: Temperature of the Q-values (eq. 12, which gives no value).
+        alpha: Factor of the Q-values in the likelihood (eq. 12, which gives no value). With another one than
+            1, the language model's own probabilities are not those that were trained, so there is no policy.
         reduction: Reward of a completion: that of its ``last`` token (as in CER), or the ``sum`` (eq. 19) or
             ``mean`` over its tokens. With weights of mean one, the mean is Preference Transformer's return.
         literal_probabilities: Whether alpha multiplies probabilities (eq. 12) instead of logits; differences
-            of Q-values are then at most alpha.
+            of Q-values are then at most alpha, and there is no policy.
         literal_shift: Whether a token's reward is read before the token (eq. 9).
         literal_weights: Whether the attention of eq. 11 is causal with weights that sum to one instead of the
             length.
@@ -74,6 +75,12 @@ class TQRShape:
 
     def __post_init__(self) -> None:
         require(self, {"alpha": 1e-9, "attention_width": 1})
+
+    @property
+    def trains_policy(self) -> bool:
+        """Whether the likelihood is that of the language model itself, which is then a policy."""
+        own = self.pretrained_q and self.alpha == 1.0
+        return own and not (self.literal_policy or self.literal_probabilities)
 
     @property
     def head(self) -> HeadShape:

@@ -85,7 +85,8 @@ def fit_ava_p(
     """Train a reward posterior and a policy on preference pairs (AVA eq. 17 and 18).
 
     The trained trunk with the language model's own head is the policy of "AVA for direct optimisation".
-    `load_language_policy` reads it from the same folder, unless the Q-value head was new.
+    `load_language_policy` reads it from the same folder, where the likelihood is the language model's own:
+    not with a new Q-value head, another ``alpha`` than 1, or a likelihood as published.
 
     Args:
         pairs: One-step pairs of one objective.
@@ -161,8 +162,7 @@ def _fit(
         vocabulary = int(model.config.get_text_config().vocab_size)
         tqr = TQR(session.backbone.hidden_size, vocabulary, config.tqr).to(session.backbone.device)
     curve = session.train(AVALoss(tqr, config, session.data, negative, expected_return))
-    policy = config.tqr.pretrained_q and not config.tqr.literal_policy
-    return session.finish_reward_model(tqr.reward, curve, policy=policy)
+    return session.finish_reward_model(tqr.reward, curve, policy=config.tqr.trains_policy)
 
 
 def _named(function: Callable[..., Tensor]) -> str:
