@@ -63,6 +63,14 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert (found.counts["empty"], found.counts["unusable"], found.counts["demonstrations"]) == (1, 1, 1)
 
 
+@pytest.mark.parametrize("template", ["dialogue", "chat"])
+@pytest.mark.parametrize("silence", ["", [{"role": "assistant", "content": " "}]])
+def test_an_answer_without_text_is_empty_whatever_ends_its_turn(template, silence):
+    rows = [{"prompt": ASK, "completion": silence}, {"prompt": ASK, "completion": "b"}]
+    found = load_demonstrations(rows, template=template, model="tiny-random")
+    assert (found.counts["empty"], found.counts["demonstrations"]) == (1, 1)
+
+
 def test_a_prompt_has_one_split_in_every_file(tmp_path):
     first = write(tmp_path / "a.jsonl", [{"prompt": f"p{i}", "completion": "x"} for i in range(50)])
     second = write(

@@ -3,6 +3,7 @@
 import pytest
 from json_lines import write
 
+from pluralign.core.messages import says_nothing
 from pluralign.data.columns import FieldError
 from pluralign.data.load import load_pairs
 from pluralign.data.rows import read_pair
@@ -70,6 +71,19 @@ def test_a_chat_template_of_the_users():
 
     row = {"chosen": [user("Hi"), assistant("Good.")], "rejected": [user("Hi"), assistant("Bad.")]}
     assert read_pair(row, render) == TextPair("<user>Hi<assistant>", "Good.", "Bad.")
+
+
+def test_an_answer_without_text_is_empty_in_a_chat_template_too():
+    ask, told = [user("Hi")], [assistant("a")]
+    rows = [
+        {"prompt": ask, "chosen": told, "rejected": [assistant("")]},
+        {"chosen": [*ask, assistant(" ")], "rejected": ask + told},
+        {"chosen": ask + told, "rejected": [user("Ho"), assistant("")]},
+        {"prompt": ask, "chosen": told, "rejected": [assistant("b")]},
+    ]
+    pairs = load_pairs(rows, "good", template="chat", model="tiny-random", two_prompts=True)
+    assert (pairs.counts["empty"], pairs.counts["pairs"]) == (3, 1)
+    assert not says_nothing([{"role": "assistant", "content": "", "tool_calls": [{"type": "function"}]}])
 
 
 def test_conversations_that_cannot_be_used():

@@ -65,6 +65,14 @@ def beginning(messages: Messages, count: int) -> Messages:
     return Conversation(some, messages.arguments) if isinstance(messages, Conversation) else some
 
 
+def says_nothing(answer: str | Messages) -> bool:
+    """Whether an answer has no text, no calls of tools and no reasoning."""
+    if isinstance(answer, str):
+        return not answer.strip()
+    calls = ("tool_calls", "function_call", *REASONING)
+    return not any((m.get("content") or "").strip() or any(m.get(name) for name in calls) for m in answer)
+
+
 def unquoted(text: str) -> str:
     """A text without the characters that quote control tokens."""
     return text.replace(QUOTE, "")

@@ -17,7 +17,6 @@ from pluralign.core.splits import SHARES, SPLITS, Split
 from pluralign.data.examples import Prompt, ScoredCompletion
 from pluralign.data.reading import RecordedTemplate, open_template, read_examples, read_row
 from pluralign.data.rows import (
-    Answered,
     form_of,
     read_answered,
     read_pair,
@@ -26,7 +25,7 @@ from pluralign.data.rows import (
     require_fixed_number,
 )  # fmt: skip
 from pluralign.data.source import Data, Row, Table, objective_of, open_table
-from pluralign.data.text_pairs import TextPair, one_step_pair
+from pluralign.data.text_pairs import Answered, TextPair, one_step_pair
 
 
 @checked
@@ -128,7 +127,7 @@ def load_demonstrations(
 
     def read(row: Row, render: Render) -> Answered | str:
         found = read_answered(row, render)
-        return "unusable" if found is None else found if found.texts[1].strip() else "empty"
+        return "unusable" if found is None else "empty" if found.empty else found
 
     def make(found: Answered, part: Split, number: int) -> Demonstration:
         return Demonstration(*found.texts, objective=about, source=table.path or "", split=part)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pluralign.core import InputError
-from pluralign.core.messages import Messages, Render, Template, as_template, beginning
+from pluralign.core.messages import Messages, Render, Template, as_template, beginning, says_nothing
 from pluralign.core.turns import completion_texts, continuation
 from pluralign.data.columns import Content, FieldError
 from pluralign.data.text_pairs import TextPair
@@ -71,9 +71,9 @@ def split_messages(
     field = "chosen"
     try:
         prompt = template(asked, True)
-        first = continuation(template, asked, prompt, chosen[shared:])
+        first = _answered(template, asked, prompt, chosen[shared:])
         field = "rejected"
-        second = continuation(template, asked, prompt, rejected[shared:])
+        second = _answered(template, asked, prompt, rejected[shared:])
     except InputError as error:
         raise FieldError(error.field or field, error.message) from error
     return TextPair(prompt, first, second, asked=asked, answered=chosen[shared:])
@@ -91,4 +91,10 @@ def last_answers(chosen: Messages, rejected: Messages, template: Template) -> Te
         as_texts(beginning(m, -1), m[-1:], template, name)
         for name, m in (("chosen", chosen), ("rejected", rejected))
     )
-    return TextPair(first[0], first[1], second[1], rejected_prompt=second[0])
+    texts = ["" if says_nothing(m[-1:]) else text for m, (_, text) in ((chosen, first), (rejected, second))]
+    return TextPair(first[0], texts[0], texts[1], rejected_prompt=second[0])
+
+
+def _answered(template: Template, asked: Messages, prompt: str, answer: Messages) -> str:
+    """What follows the prompt; empty for an answer without text, whose turn a template ends as any other."""
+    return "" if says_nothing(answer) else continuation(template, asked, prompt, answer)

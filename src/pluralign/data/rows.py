@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 from pluralign.core.jsonl import is_finite
 from pluralign.core.messages import (
@@ -16,11 +16,12 @@ from pluralign.core.messages import (
     beginning,
     dialogue,
     extended,
+    says_nothing,
 )
 from pluralign.data.columns import Content, FieldError, read_content, require_text
 from pluralign.data.rendering import as_texts, last_answers, placed, quoted, split_messages
 from pluralign.data.source import Row
-from pluralign.data.text_pairs import TextPair, answers_to_two_prompts, split_texts
+from pluralign.data.text_pairs import Answered, TextPair, answers_to_two_prompts, split_texts
 
 Unusable = Literal["prompts_differ", "empty", "identical"]
 Form = Literal["completion", "preference", "messages"]
@@ -113,30 +114,18 @@ def read_completion(row: Row, render: Render = dialogue) -> tuple[str, str] | No
     return None if found is None else as_texts(*found, render, form_of(row))
 
 
-class Answered(NamedTuple):
-    """A completion after its prompt, and what determines its split: of a preference, what determines that of
-    the pair (`TextPair`).
-
-    Args:
-        texts: Prompt and completion.
-        name: Text whose hash determines the split.
-        shared: Texts with which other rows are not independent of this one.
-    """
-
-    texts: tuple[str, str]
-    name: str
-    shared: tuple[str, ...]
-
-
 def read_answered(row: Row, render: Render = dialogue) -> Answered | None:
     """`read_completion`, and what determines the row's split."""
     if form_of(row) == "preference":
         pair = read_pair(row, render)
         if not isinstance(pair, TextPair):
             return None
-        return Answered((pair.prompt, pair.chosen), pair.name, pair.shared)
-    found = read_completion(row, render)
-    return None if found is None else Answered(found, found[0], found[:1])
+        return Answered((pair.prompt, pair.chosen), False, pair.name, pair.shared)
+    found = read_answer(row, render)
+    if found is None:
+        return None
+    texts = as_texts(*found, render, form_of(row))
+    return Answered(texts, says_nothing(found[1]), texts[0], texts[:1])
 
 
 def read_named(row: Row, render: Render) -> dict[str, tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pluralign.core import Decision, InputError, PreferencePair, Segment, Step
 from pluralign.core.messages import Messages
@@ -50,6 +51,23 @@ class TextPair:
         if self.derived or not self.prompt:
             return self.prompt + self.chosen, other + self.rejected
         return self.prompt, other
+
+
+class Answered(NamedTuple):
+    """A completion after its prompt, and what determines its split: of a preference, what determines that of
+    the pair (`TextPair`).
+
+    Args:
+        texts: Prompt and completion.
+        empty: Whether the completion has no text.
+        name: Text whose hash determines the split.
+        shared: Texts with which other rows are not independent of this one.
+    """
+
+    texts: tuple[str, str]
+    empty: bool
+    name: str
+    shared: tuple[str, ...]
 
 
 def split_texts(chosen: str, rejected: str) -> TextPair | None:
