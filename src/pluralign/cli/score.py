@@ -21,8 +21,9 @@ def score_texts(
     """Score every completion: each row of the data is written with "rewards" added.
 
     A row has "prompt" with "completion" or a list of "completions" (texts), or "chosen" and "rejected" (TRL's
-    formats), or "messages" that end with the assistant's. An empty completion is the end-of-text token alone.
-    Consecutive rows with the same prompt share its computation. An interrupted run continues.
+    formats), or "messages" that end with the assistant's. An empty completion is the end of text alone, or
+    after messages the end of the turn. Consecutive rows with the same prompt share its computation. An
+    interrupted run continues.
 
     Example: pluralign score --model runs/harmless --data answers.jsonl --out runs/scored.jsonl
 

@@ -167,10 +167,10 @@ class Template:
     def answer(self, text: str) -> str:
         """The answer as it follows an opened turn: with the lead and the end of its turn.
 
-        An empty answer is the end-of-text token alone.
+        An empty answer is the end of the turn alone, which a model writes that has nothing to say.
         """
         if not text:
-            return ""
+            return self.end
         lead, quoted = "" if text[0].isspace() else self.lead, self.quote_completion(text)
         closed = bool(self.end) and quoted.rstrip().endswith(self.end)
         return f"{lead}{quoted}{'' if closed else self.end}"

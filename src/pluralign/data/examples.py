@@ -15,7 +15,8 @@ class ScoredCompletion:
 
     Args:
         prompt: Text that the model reads; ``prompt + completion`` is the whole text.
-        completion: Text of the completion; an empty one is the end of text alone.
+        completion: Text of the completion; an empty one is the end of text alone (of the turn, after
+            messages).
         reward: Reward of the whole completion.
         objective: Name of the objective that the reward is about.
         split: train, validation or test; see `Demonstration`.

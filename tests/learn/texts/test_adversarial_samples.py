@@ -26,7 +26,7 @@ from pluralign.learn.weighting import Fixed
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
-from pluralign.lm.prompts import TEMPLATES, completion_ids, quoted_completion
+from pluralign.lm.prompts import TEMPLATES, completion_ids, quoted_completion, sample_texts
 from pluralign.losses.adversarial import AIRL
 from pluralign.rewards.reward import Reward
 
@@ -165,6 +165,22 @@ def test_samples_are_kept_and_those_of_other_prompts_added(tmp_path, monkeypatch
     assert own._kept_samples(1, backbone, ["a", "c"]) == {"a": ["a!"], "b": ["b!"], "c": ["c!"]}
     own._kept_samples(1, backbone, ["b", "c"])
     assert asked == [["a", "b"], ["c"]]
+
+
+def test_an_empty_answer_is_the_end_of_its_turn(talks):
+    """What a model writes that has nothing to say; its likelihood is that of this token."""
+    template = TEMPLATES["chat"](talks.tokenizer)
+    ask, end = [{"role": "user", "content": "Say"}], talks.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    said = [
+        completion_texts(template, ask, answer)[1] for answer in ("", [{"role": "assistant", "content": ""}])
+    ]
+    assert [completion_ids(talks.tokenizer, text) for text in said] == [[end]] * 2
+    prompt, written = template(ask, True), sample_texts(talks.tokenizer, turns=True)("")
+    (found,) = sample_log_probs(talks, [(prompt, [written])], Decoding(4), token_budget=100)
+    ids = torch.tensor([talks.tokenizer(prompt, add_special_tokens=False)["input_ids"]])
+    with torch.no_grad():
+        expected = talks.model(ids).logits[0, -1].log_softmax(-1)[end]
+    torch.testing.assert_close(found, expected)
 
 
 def test_samples_in_conversations_end_as_the_data_do(talks, tmp_path, monkeypatch):
