@@ -16,7 +16,8 @@ from pluralign.learn.engine import processes
 
 _CHECKPOINTS = "checkpoints"
 _RECORD = Path(_CHECKPOINTS, "run.json")
-_SOURCE = "_source"
+SOURCE = "_source"
+"""End of the names of settings that are digests of functions and rewards; 0.1.0 recorded none."""
 
 
 def own_source(name: str, function: Callable[..., Any]) -> dict[str, str]:
@@ -35,7 +36,7 @@ def own_source(name: str, function: Callable[..., Any]) -> dict[str, str]:
     if str(getattr(inner, "__module__", "")).startswith("pluralign."):
         return {}
     found = function_digest(function)
-    return {f"{name}{_SOURCE}": found} if found else {}
+    return {f"{name}{SOURCE}": found} if found else {}
 
 
 def claim_folder(out: Path, run: Mapping[str, Any]) -> None:
@@ -68,8 +69,8 @@ def check_folder(out: Path, run: Mapping[str, Any]) -> bool:
     found = read_json(out / _RECORD)
     if not is_object(found):
         raise InputError("not the record of a training run", path=out / _RECORD)
-    # A model is known by its fingerprint, whatever it is called here. 0.1.0 recorded no sources.
-    keys = {*found, *(key for key in wanted if key in found or not key.endswith(_SOURCE))} - {"backbone.name"}
+    # A model is known by its fingerprint, whatever it is called here.
+    keys = {*found, *(key for key in wanted if key in found or not key.endswith(SOURCE))} - {"backbone.name"}
     changed = sorted(key for key in keys if found.get(key) != wanted.get(key))
     if changed:
         details = "; ".join(f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}" for key in changed)

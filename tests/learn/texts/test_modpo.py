@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +26,7 @@ from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.trunk import forest_hidden_states
 from pluralign.rewards.ensemble import measure_scales
+from pluralign.rewards.function import FunctionReward
 
 TRAINING = Training(epochs=2, learning_rate=3e-3, bf16=False)
 HALF = SteeringWeights(lively=0.5, calm=0.5)
@@ -221,6 +223,19 @@ def test_several_margins_and_their_order(tmp_path):
         weights=HALF,
     )  # fmt: skip
     assert_same_weights(tmp_path / "a", tmp_path / "one")
+
+
+def test_another_reward_of_the_same_name_is_another_run(tmp_path):
+    def fit(*args, **settings):
+        margins = {"calm": Margin(*args, **settings)}
+        fit_modpo(pairs(4), Run("tiny-random", tmp_path, TRAINING), margins=margins, weights=HALF)
+
+    def calm(prompts, texts, sign=1):
+        return [sign * (text[-1] == ".") for text in texts]
+
+    fit(FunctionReward("calm", calm))
+    with pytest.raises(InputError, match=r"margins\.calm\.scorer_source was '\w+', is '\w+'"):
+        fit(FunctionReward("calm", partial(calm, sign=-1)))
 
 
 def test_refusals(tmp_path):

@@ -21,6 +21,7 @@ from pluralign.core.resumable import run_batches
 from pluralign.folders.card import CARD, load_card
 from pluralign.learn.engine import processes
 from pluralign.learn.methods import METHODS
+from pluralign.learn.run_folder import SOURCE
 from pluralign.learn.texts.data import split_rows
 from pluralign.learn.texts.policies import PreferenceLoss, train_policy
 from pluralign.learn.texts.policy_settings import MODPOConfig
@@ -30,9 +31,11 @@ from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.contrastive import labelled_accuracy, modpo
 from pluralign.rewards.endpoint import EndpointReward
-from pluralign.rewards.identity import reward_card
+from pluralign.rewards.function import FunctionReward
+from pluralign.rewards.identity import reward_card, reward_provenance
 from pluralign.rewards.open import CLOSED_FORM, load_closed_form, load_reward, require_reward
 from pluralign.rewards.reward import Reward, template_of
+from pluralign.rewards.reward_model import RewardModel
 
 _BATCH, _LARGEST_SCALE = 64, 1e9
 
@@ -45,7 +48,8 @@ class Margin:
         scorer: Reward model.
         scale: Factor of the reward (if it is not standardised). For a likelihood ratio, the beta of its
             policy's training gives DPO's implicit reward.
-        provenance: Origin of the reward, for the card; another origin makes another run.
+        provenance: Origin of the reward, for the card; another origin makes another run. By default the
+            digest of its function, or of its model's card.
     """
 
     scorer: Reward
@@ -110,10 +114,7 @@ def fit_modpo(
             raise InputError(
                 f"expected a Margin for '{name}' (open_margin), found {margin!r:.60}", field="margins"
             )
-    described = {
-        name: {"scorer": margin.scorer.name, "scale": margin.scale, **margin.provenance}
-        for name, margin in margins.items()
-    }
+    described = {name: _described(margin) for name, margin in margins.items()}
     settings = {**dataclasses.asdict(config), "weights": dict(weights), "margins": described}
     session = Session("modpo", run, settings, pairs, vocabulary=True, label_weights=True)
     train = [train[number] for number in session.data.kept]
@@ -200,6 +201,15 @@ def require_weights(weights: SteeringWeights, own: str, others: Iterable[str]) -
             raise InputError(f"no weight for '{name}'", field="weights")
     if not weights[own]:
         raise InputError(f"'{own}' is what the pairs are about; its weight must be above 0", field="weights")
+
+
+def _described(margin: Margin) -> dict[str, Any]:
+    """What distinguishes a margin from others, for the card."""
+    found = {"scorer": margin.scorer.name, "scale": margin.scale, **margin.provenance}
+    if margin.provenance or not isinstance(margin.scorer, FunctionReward | RewardModel):
+        return found
+    own = reward_provenance(margin.scorer).get("digest")
+    return {**found, **({f"scorer{SOURCE}": own} if own else {})}
 
 
 def _spread(rewards: npt.NDArray[np.float64]) -> float:
