@@ -16,8 +16,8 @@ from pluralign.core import Decision, InputError, OptionRewards, PreferencePair, 
 from pluralign.folders.card import load_card
 from pluralign.learn.texts.data import encode_completion_pairs
 from pluralign.learn.texts.log_probs import row_log_probs
-from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo
-from pluralign.learn.texts.policies import DPOConfig, fit_dpo
+from pluralign.learn.texts.modpo import Margin, MODPOConfig, fit_modpo, policy_margin
+from pluralign.learn.texts.policies import DPOConfig, fit_dpo, fit_policy
 from pluralign.learn.texts.run import Run
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import ForestLoss
@@ -236,6 +236,15 @@ def test_another_reward_of_the_same_name_is_another_run(tmp_path):
     fit(FunctionReward("calm", calm))
     with pytest.raises(InputError, match=r"margins\.calm\.scorer_source was '\w+', is '\w+'"):
         fit(FunctionReward("calm", partial(calm, sign=-1)))
+
+
+def test_only_what_was_trained_as_an_implicit_reward_is_one(tmp_path):
+    scales = []
+    for number, reading in enumerate(({}, {"per_token": True}, {"reference": False})):
+        out = tmp_path / str(number)
+        fit_policy(pairs(8), model="tiny-random", out=out, training=TRAINING, **reading)
+        scales.append(policy_margin(out).scale)
+    assert scales == [0.1, 1.0, 1.0]
 
 
 def test_refusals(tmp_path):

@@ -165,8 +165,8 @@ def open_margin(spec: str, dtype: DTypeName = "float32") -> Margin:
 def policy_margin(policy: str | Path, dtype: DTypeName = "float32") -> Margin:
     """The likelihood ratio between a policy of another objective and its base model, as that one's reward.
 
-    If the policy was trained by a method with an implicit reward, it is that reward: times its beta, with the
-    end-of-text token counted.
+    If the policy was trained by a method with an implicit reward (on sums over tokens, with a reference), it
+    is that reward: times its beta, with the end-of-text token counted.
 
     Args:
         policy: Folder of the policy.
@@ -177,6 +177,8 @@ def policy_margin(policy: str | Path, dtype: DTypeName = "float32") -> Margin:
     """
     precision, card = resolve_dtype(dtype), load_card(Path(policy))
     implicit = card.method in METHODS and METHODS[card.method].implicit_reward
+    # Of means per token, or without a reference, another quantity was learned.
+    implicit = implicit and not card.config.get("per_token") and card.config.get("reference", True)
     scorer = load_closed_form(policy, ends=implicit, dtype=precision)
     provenance: dict[str, Any] = {
         "source": f"{CLOSED_FORM}:{policy}",
