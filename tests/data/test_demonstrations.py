@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from json_lines import write
 
 from pluralign.core import Demonstration, InputError
 from pluralign.core.messages import dialogue
+from pluralign.core.records import write_records
 from pluralign.data.load import load_demonstrations, load_pairs, load_scored
 from pluralign.pair.recipes import pair_completions
 
@@ -69,6 +72,18 @@ def test_an_answer_without_text_is_empty_whatever_ends_its_turn(template, silenc
     rows = [{"prompt": ASK, "completion": silence}, {"prompt": ASK, "completion": "b"}]
     found = load_demonstrations(rows, template=template, model="tiny-random")
     assert (found.counts["empty"], found.counts["demonstrations"]) == (1, 1)
+
+
+def test_the_chosen_completions_of_a_file_of_pairs(tmp_path):
+    rows = [{"prompt": f"p{i}", "chosen": "a", "rejected": "b"} for i in range(30)]
+    pairs, path = load_pairs(rows, "good"), tmp_path / "pairs.jsonl"
+    write_records(path, "pairs", pairs)
+    found, direct = load_demonstrations(path), load_demonstrations(rows, "good")
+    assert found.rows == tuple(replace(row, source=str(path)) for row in direct)
+    assert found.counts == direct.counts
+    write_records(path, "pairs", [replace(pairs[0], weight=0.5)])
+    with pytest.raises(InputError, match="labels may be wrong"):
+        load_demonstrations(path)
 
 
 def test_a_prompt_has_one_split_in_every_file(tmp_path):

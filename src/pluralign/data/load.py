@@ -121,8 +121,10 @@ def load_demonstrations(
         control_tokens: See `load_pairs`.
 
     Raises:
-        InputError: See `load_pairs`.
+        InputError: See `load_pairs`; or a file of `pair` has labels that may be wrong.
     """
+    if (header := _own_header(data)) is not None:
+        return _chosen(_own_pairs(str(data), objective, split, header), str(data))
     table, about = open_table(data, split), objective or objective_of(data)
 
     def read(row: Row, render: Render) -> Answered | str:
@@ -285,3 +287,14 @@ def _own_pairs(path: str, objective: str, split: Split | None, header: Row) -> E
     counts = {"pairs": len(kept)} | {f"pairs_{one}": sum(p.split == one for p in kept) for one in SPLITS}
     known = header.get("template")
     return Examples(kept, counts, Template(known["name"], known["digest"]) if known else None)
+
+
+def _chosen(pairs: Examples[PreferencePair], path: str) -> Examples[Demonstration]:
+    """The chosen completions of a file of pairs."""
+    if any(pair.weight < 1 for pair in pairs):
+        raise InputError("labels may be wrong (weights below 1), so the chosen is not known", path=path)
+    rows = tuple(
+        Demonstration(*p.chosen.text(row=row), p.objective, path, p.split) for row, p in enumerate(pairs, 1)
+    )
+    counts = {name.replace("pairs", "demonstrations"): count for name, count in pairs.counts.items()}
+    return Examples(rows, {"rows": len(rows), "empty": 0, "unusable": 0, **counts}, pairs.template)
