@@ -216,6 +216,15 @@ def test_without_any_budget_left_the_values_complete_the_play(tree_game):
     assert (found.calls, found.completion, found.total) == (3, 2, 7)
 
 
+def test_a_play_is_not_completed_by_what_a_state_met_before_has_left():
+    # The budget ends behind m, whose better option has been tried; then the other way leads to m again.
+    table = {"s": [(1, "a"), (0, "b")], "a": [(0, "m")], "b": [(1, "m")], "m": [(0, "n"), (0, "end")]}
+    table["n"] = [(2, "end")]
+    values = Fixed({"s": [4.0, 3.0], "a": [3.0], "b": [3.0], "m": [3.0, 0.0], "n": [1.9]})
+    found = search_play(TableGame(table), values, ONLY, budget=3, method="best-first")
+    assert (found.total, found.calls) == (3, 6)
+
+
 def test_a_small_share_of_the_budget_makes_bavt_greedy(salt):
     story, values = salt
     noisy = Noisy(values, 0.2)

@@ -137,7 +137,8 @@ def _complete(tree: SearchTree) -> None:
     """
     node: Node | None = None
     while tree.plays == 0:
-        if node is None or not node.waiting:
+        # Of a state met before, the options that promise most have been tried: play goes on behind them.
+        if node is None or node.edges:
             node = tree.most_promising()
         if node is None:
             raise InputError("no play ends: every option leads back to where play came from")
