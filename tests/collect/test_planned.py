@@ -96,6 +96,42 @@ def test_options_of_decisions_are_needed_once_in_any_of_their_states(tmp_path):
     assert _log_probs(chooser, 1, decision) == [None, 0.0]
 
 
+class Hall(Stair):
+    """Two doors to one page; on the right, its first option leads to a corridor with a single way on."""
+
+    def reset(self, seed=0):
+        self.state = "door"
+
+    @property
+    def decision(self):
+        pages = {
+            "door": Decision("Two doors.", ("Left.", "Right.")),
+            "corridor": Decision("A corridor.", ("On.",)),
+            None: None,
+        }
+        return pages.get(self.state, Decision("A hall.", ("Leave.", "Stay.")))
+
+    def choose(self, action):
+        following = {"door": ("left", "right")[action], "right": ("corridor", None)[action]}
+        self.state = following.get(self.state)
+        return {}
+
+
+def test_visits_are_not_planned_for_where_there_is_no_choice():
+    chooser = PlannedCoverage(Hall, unit="decisions", needed=5)
+    own = [[0, 0], [0, 1], [1, 0, 0], [1, 1]]
+    episodes = {
+        tuple(actions): next(
+            play(Hall, _Given(actions), episodes=1, seed=0, objectives=[], max_steps=len(actions))
+        )
+        for actions in own
+    }
+    # All options of both pages have five visits; the corridor has one.
+    chooser.start_round([episodes[0, 0]] * 4 + [episodes[0, 1]] * 4 + [episodes[1, 0, 0], episodes[1, 1]] * 3)
+    assert chooser.counts.lacking(5) == []
+    assert None not in _log_probs(chooser, "door", Decision("Two doors.", ("Left.", "Right.")))
+
+
 def _log_probs(chooser, state, decision):
     """Log-probabilities of the options at a state; None for what is never taken."""
     found = [None] * len(decision.options)
@@ -105,17 +141,21 @@ def _log_probs(chooser, state, decision):
     return found
 
 
+class _Given:
+    """Takes these options."""
+
+    name, settings = "given", {}
+
+    def __init__(self, actions):
+        self.left = list(actions)
+
+    def choose(self, decisions, seeds):
+        return [Choice(self.left.pop(0)) for _ in decisions]
+
+
 def _replayed(chooser, actions):
-    class Given:
-        name, settings = "given", {}
-
-        def __init__(self):
-            self.left = list(actions)
-
-        def choose(self, decisions, seeds):
-            return [Choice(self.left.pop(0)) for _ in decisions]
-
-    chooser.start_round(play(Stair, Given(), episodes=1, seed=0, objectives=[], max_steps=len(actions)))
+    given = _Given(actions)
+    chooser.start_round(play(Stair, given, episodes=1, seed=0, objectives=[], max_steps=len(actions)))
 
 
 def test_batch_and_interruption_change_nothing(tmp_path):

@@ -35,7 +35,7 @@ class PlannedCoverage:
     Args:
         make_game: Function that makes a game, on which episodes are replayed for their states.
         unit: What has to be taken often enough.
-        needed: Number of visits that each option should have.
+        needed: Number of visits that each option should have, of decisions with two or more.
         round_size: Number of episodes in a round.
 
     Raises:
@@ -119,15 +119,22 @@ class PlannedCoverage:
     def _lacking(self) -> list[Lacks]:
         """Functions that say which options of a state are needed, the most wanted kind first."""
         own: list[Lacks] = [
-            lambda state, decision: [n < self._needed for n in self._state_visits(state, decision)]
+            lambda state, decision: [
+                n < self._needed_of(decision) for n in self._state_visits(state, decision)
+            ]
         ]
         if self._unit == "states":
             return own
         return [
-            lambda state, decision: [n < self._needed for n in self.counts.of(decision)],
+            lambda state, decision: [n < self._needed_of(decision) for n in self.counts.of(decision)],
             # Behind what a state has not tried there may be decisions that nobody has met.
             lambda state, decision: [n < 1 for n in self._state_visits(state, decision)],
         ]
+
+    def _needed_of(self, decision: Decision) -> int:
+        """Number of visits that each option of a decision should have. A single one is no choice; it is
+        needed once, for what may be behind it."""
+        return self._needed if len(decision.options) > 1 else 1
 
     def _state_visits(self, state: Hashable, decision: Decision) -> list[int]:
         return self._visits.get(state, [0] * len(decision.options))
