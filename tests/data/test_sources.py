@@ -3,6 +3,8 @@
 import json
 
 import datasets
+import numpy as np
+import pandas
 import pytest
 
 from pluralign.core import Demonstration, InputError
@@ -38,6 +40,29 @@ def test_rows_in_memory_are_the_rows_of_a_file(tmp_path):
     assert len(load_pairs(parts, split="test")) == 9
     with pytest.raises(InputError, match="has no split validation; it has train, test"):
         load_pairs(parts, split="validation")
+
+
+def test_rows_of_a_data_frame_are_its_rows():
+    frame = pandas.DataFrame(ROWS)
+    assert texts(load_pairs(frame, "good")) == texts(load_pairs(ROWS, "good"))
+    # Iterated, a frame gives the names of its columns.
+    assert [row.text for row in load_prompts(frame, limit=2)] == [
+        row.text for row in load_prompts(ROWS, limit=2)
+    ]
+    mixed = pandas.DataFrame([*TALK, {"prompt": "p", "completion": "c"}, {"prompt": "p"}])
+    assert load_demonstrations(mixed[:-1])[-1].completion == "c"
+    with pytest.raises(InputError, match=r"^row \d, field 'completion': is missing$"):
+        load_demonstrations(mixed)
+
+
+def test_numbers_of_numpy_are_numbers():
+    row = {"prompt": "p", "completion": "c"}
+    for number in (np.float32(0.5), np.float64(0.5), np.int64(2)):
+        assert load_scored([{**row, "reward": number}])[0].reward == number
+        assert load_pairs([{**ROWS[0], "margin": number}])[0].margin == number
+    for number in (np.float32("nan"), np.bool_(True), True, "1"):
+        with pytest.raises(InputError, match="'reward': expected a finite number"):
+            load_scored([{**row, "reward": number}])
 
 
 def test_errors_about_rows_in_memory_name_the_row():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,8 +25,9 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
 
 
 def is_finite(value: Any) -> TypeGuard[int | float]:
-    """Whether a value read from JSON is a number that a float can hold: JSON's have any number of digits."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Whether a value is a number that a float can hold: JSON's have any number of digits. NumPy's count in
+    rows in memory."""
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
         return math.isfinite(value)

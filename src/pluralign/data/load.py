@@ -24,7 +24,7 @@ from pluralign.data.rows import (
     read_reward,
     require_fixed_number,
 )  # fmt: skip
-from pluralign.data.source import Data, Row, Table, objective_of, open_table
+from pluralign.data.source import Data, Row, Table, objective_of, open_table, unframed
 from pluralign.data.text_pairs import Answered, TextPair, one_step_pair
 
 
@@ -51,7 +51,7 @@ def load_pairs(
 
     Args:
         data: File (.jsonl, .json, .csv, .tsv, .parquet; .gz too), folder, hub id, ``datasets.Dataset`` or
-            ``DatasetDict``, or any iterable of rows.
+            ``DatasetDict``, ``pandas.DataFrame``, or any iterable of rows.
         objective: Name of the objective that the preferences are about; by default the source's name.
         split: Split to read, of a source with splits; other rows are taken to be of this split. None reads
             all splits, and assigns each prompt of a source without splits to one by its hash (`split_of`);
@@ -252,6 +252,7 @@ def holds_preferences(data: Data) -> bool:
 
 
 def _prompt_table(data: Data | Iterable[str]) -> Table:
+    data = unframed(data)
     path = Path(data) if isinstance(data, str | Path) else None
     if path is not None and path.suffix == ".txt":
         try:

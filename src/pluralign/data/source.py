@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +19,8 @@ Row = Mapping[str, Any]
 
 Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
 """A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder, a hub id, a ``datasets.Dataset`` or
-``datasets.DatasetDict``, a mapping from splits to rows, or any iterable of rows (mappings by column)."""
+``datasets.DatasetDict``, a ``pandas.DataFrame``, a mapping from splits to rows, or any iterable of rows
+(mappings by column)."""
 
 _TEXTS = ("prompt", "completion", "rejected", "system")
 """Columns of tables whose cells are texts whatever they look like; and "chosen", next to "rejected"."""
@@ -77,8 +79,9 @@ def open_table(data: Data, split: Split | None = None) -> Table:
     Raises:
         InputError: The source or split does not exist, or a file cannot be read (the error names the line).
     """
-    if data == "":
+    if isinstance(data, str) and not data:
         raise InputError("must not be empty", field="data")
+    data = unframed(data)
     if isinstance(data, str | Path):
         name = Path(str(data).rstrip("/")).name if Path(data).exists() else str(data)
         parts = _read(data, split)
@@ -89,6 +92,19 @@ def open_table(data: Data, split: Split | None = None) -> Table:
     if not isinstance(data, Iterable):
         raise InputError(f"expected a path, a hub id or rows, found {data!r:.60}", field="data")
     return Table("data", None, {split or "train": data}, split is not None)
+
+
+def unframed(data: Any) -> Any:
+    """The rows of a ``pandas.DataFrame``, with None for what is missing; other data as they are.
+
+    Iterated, a frame gives the names of its columns.
+    """
+    # Whoever has a frame has imported pandas.
+    pandas: Any = sys.modules.get("pandas")
+    if pandas is None or not isinstance(data, pandas.DataFrame):
+        return data
+    frame: Any = data
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def objective_of(data: Data) -> str:
