@@ -120,7 +120,7 @@ def test_names_of_a_fixed_set():
 
 
 def test_steering(mix):
-    for prompts in (None, 3, [3], [None], b"x", [], ""):
+    for prompts in (None, 3, [3], [None], b"x", [], "", {"prompt": "hi"}):
         with pytest.raises(pl.InputError):
             mix.generate(prompts, weights=WEIGHTS, max_new_tokens=2) or _refuse()
     for weights in (None, 3, "x", [3], lambda prompt: 3, {"a": math.nan, "b": 1}, {"c": 1}):
@@ -133,7 +133,8 @@ def test_steering(mix):
         for value in values:
             with pytest.raises(pl.InputError, match=f"field '{name}'"):
                 mix.generate("hi", weights=WEIGHTS, **{"max_new_tokens": 2, name: value})
-    # Nothing of them is left behind.
+    # Nothing of them is left behind. A generator is as good as a list.
+    assert len(mix.generate((text for text in ("hi", "ho")), weights=WEIGHTS, max_new_tokens=2)) == 2
     assert mix.generate("hi", weights=WEIGHTS, max_new_tokens=2) is not None
     for policies in (3, {"a": 3}, {"a": None}, {}):
         with pytest.raises(pl.InputError, match="field 'policies'"):
@@ -182,6 +183,83 @@ def test_damaged_models(fault, tmp_path, pairs):
         pl.load_reward(str(tmp_path))
 
 
+def test_play():
+    make_game = pl.open_story("salt_ledger").make_game
+    random, score = pl.UniformPolicy(), make_game().info.objective("score")
+    given = {"make_game": make_game, "policy": random, "episodes": 2, "seed": 0, "objectives": [score]}
+    for call in (lambda **found: list(pl.roll_out(**found)), pl.evaluate_policy):
+        for name, values in {
+            "make_game": (None, make_game(), "salt_ledger"), "seed": (None, "x", 1.5), "batch": (1.5,),
+            "policy": (None, "random", pl.UniformPolicy), "episodes": (None, "x", 2.5),
+            "objectives": (None, 3, score, ["score"], "score"), "max_steps": ("x", 2.5),
+        }.items():  # fmt: skip
+            for value in values:
+                with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                    call(**{**given, name: value})
+    with pytest.raises(pl.InputError, match="must not be negative"):
+        pl.roll_out(**{**given, "episodes": -1})
+
+    class Own:
+        name = "own"
+
+        def __init__(self, answer):
+            self.log_probs = lambda decisions: [answer(len(one.options)) for one in decisions]
+
+    first = make_game().decision
+    for answer in (torch.ones, lambda options: [math.nan] * options, lambda options: [0.0], lambda _: None):
+        with pytest.raises(pl.InputError, match="policy 'own'"):
+            pl.evaluate_policy(**{**given, "policy": Own(answer)})
+        half = pl.SteeringWeights(score=0.5, harm_avoidance=0.5)
+        with pytest.raises(pl.InputError, match="policy 'own'"):
+            pl.steered({"score": Own(answer), "harm_avoidance": random}, half).log_probs([first])
+    for policies in ({"score": "random"}, {"score": pl.UniformPolicy}, {"score": None}):
+        with pytest.raises(pl.InputError, match=r"field 'policies\.score': expected a policy"):
+            pl.steered(policies, pl.SteeringWeights(score=1.0))
+    with pytest.raises(pl.InputError, match="field 'weights': expected SteeringWeights"):
+        pl.steered({"score": random}, {"score": 1.0})
+
+
+def test_comparisons_and_pairs():
+    game = pl.open_story("salt_ledger")
+    score = game.info.objective("score")
+    played = list(pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=9, seed=0, objectives=[score]))
+    compared = pl.make_comparisons(iter(played), count=3, seed=0)
+    with pytest.raises(pl.InputError, match="field 'trajectories'"):
+        pl.Oracle(3)
+    with pytest.raises(pl.InputError, match="field 'objective': expected Objective, found 'score'"):
+        pl.Oracle(played).rate(compared, "score")
+    ratings = pl.Oracle(iter(played)).rate(iter(compared), score)
+    said = [
+        pl.Annotation(one, "score", "oracle", own.preference)
+        for one, own in zip(compared, ratings, strict=True)
+    ]
+    assert pl.make_pairs(iter(said), ties="soft").rows == pl.make_pairs(said, ties="soft").rows
+    for rows in (None, 3, "x", [3]):
+        with pytest.raises(pl.InputError, match="expected a"):
+            pl.make_pairs(rows)
+    assert len(pl.sibling_pairs(iter(played), score)) == len(pl.sibling_pairs(played, score))
+
+
+def test_nouns():
+    for options in ("yes", ("yes", 3), None, 3, ()):
+        with pytest.raises(pl.InputError, match="field 'options'"):
+            pl.Decision("Say:", options)
+    with pytest.raises(pl.InputError, match="field 'prompt'"):
+        pl.Decision(None, ("yes",))
+    for action in (1.0, True, "no", None, 2, -1):
+        with pytest.raises(pl.InputError, match="field 'action'"):
+            pl.Step(pl.Decision("Say:", ("yes", "no")), action)
+    for name, values in {"name": (None, 3), "description": (None, 3), "coefficients": (3, [])}.items():
+        for value in values:
+            with pytest.raises(pl.InputError, match=f"field '{name}'"):
+                pl.Objective(**{"name": "a", "description": "b", name: value})
+    with pytest.raises(pl.InputError, match="field 'steps'"):
+        pl.simplex_grid(["a", "b"], 2.0)
+    for points in ([["a", "b"]], [[1, 2], [1]], None):
+        with pytest.raises(pl.InputError, match="expected finite points"):
+            pl.pareto_front(points)
+
+
 def test_stories_and_learners_over_options(tmp_path):
     for story in (None, 3, ["x"], "", b"x"):
         with pytest.raises(pl.InputError, match="field 'path_or_name'"):
@@ -221,6 +299,10 @@ def test_sweeps(mix, reward, tmp_path):
             arguments = {"policies": mix, "prompts": ["a", "b"], "rewards": rewards, name: value}
             with pytest.raises(pl.InputError, match=f"field '{name}'"):
                 pl.sweep(**arguments)
+    with pytest.raises(
+        pl.InputError, match=r"field 'rewards\.b': expected a reward, found <.*FunctionReward"
+    ):
+        pl.sweep(mix, ["a", "b"], {"a": reward, "b": len})
 
 
 DEMONSTRATIONS = [{"prompt": "Say a:", "completion": " a"}] * 3

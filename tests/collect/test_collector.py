@@ -5,10 +5,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from collect_fakes import HONESTY, SCORE, CannedWriter, HashPolicy, TowerGame, failed, said, serving
 
-from pluralign.collect.chooser import PolicyChooser
+from pluralign.collect.chooser import Choice, PolicyChooser
 from pluralign.collect.collector import collect
 from pluralign.collect.number_chooser import NumberChooser, endpoint_chooser
 from pluralign.collect.roll_out import roll_out
@@ -163,3 +164,27 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(tmp_path):
     assert report.new_episodes == 300 - before
     run(tmp_path / "undisturbed.jsonl", episodes=300)
     assert out.read_bytes() == (tmp_path / "undisturbed.jsonl").read_bytes()
+
+
+def test_values_of_numpy_are_written_as_json_has_them(tmp_path):
+    class Own:
+        name, settings = "own", {"rate": np.float32(0.5), "layers": np.arange(2)}
+
+        def choose(self, decisions, seeds):
+            return [Choice(np.argmin([0.0, 1.0]), {"log_prob": np.float32(-1)}) for _ in decisions]
+
+    given = {"episodes": np.int64(2), "seed": np.int64(3), "objectives": [SCORE], "progress": False}
+    found = collect(TowerGame, Own(), tmp_path / "t.jsonl", **given)
+    assert found.episodes == 2
+    steps = [step for one in read_trajectories(tmp_path / "t.jsonl") for step in one.steps]
+    assert {step.info["log_prob"] for step in steps if len(step.decision.options) > 1} == {-1.0}
+    header = read_header(tmp_path / "t.jsonl", "trajectories")
+    assert (header["seed"], header["settings"]) == (3, {"rate": 0.5, "layers": [0, 1]})
+    # The same values again continue the file.
+    assert collect(TowerGame, Own(), tmp_path / "t.jsonl", **{**given, "episodes": 3}).new_episodes == 1
+    Own.settings = {"path": tmp_path}
+    with pytest.raises(InputError, match="expected what JSON can have, found"):
+        collect(TowerGame, Own(), tmp_path / "other.jsonl", **given)
+    assert not (tmp_path / "other.jsonl").exists()
+    with pytest.raises(InputError, match="field 'chooser': expected a chooser, such as PolicyChooser"):
+        collect(TowerGame, UniformPolicy(), tmp_path / "other.jsonl", **given)

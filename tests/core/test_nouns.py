@@ -73,3 +73,13 @@ def test_import_is_light() -> None:
         "assert not {'torch', 'transformers', 'gymnasium', 'datasets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_a_caller_has_at_hand_becomes_what_records_have() -> None:
+    listed: object = ["a", "b"]
+    decision = Decision("p", listed)  # pyright: ignore[reportArgumentType]
+    assert decision == Decision("p", ("a", "b"))
+    assert hash(decision) == hash(Decision("p", ("a", "b")))
+    assert type(Step(decision, np.int64(1)).action) is int  # pyright: ignore[reportArgumentType]
+    objective = Objective("kind", "Is kind.", {"points": np.float32(0.5)})  # pyright: ignore[reportArgumentType]
+    assert objective.to_json()["coefficients"] == {"points": 0.5}

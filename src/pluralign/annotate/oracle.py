@@ -12,6 +12,7 @@ import numpy as np
 from pluralign.annotate.options import steps_taken
 from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, InputError, Objective, Segment, Trajectory
+from pluralign.core.checks import checked
 from pluralign.core.option_segments import is_option
 from pluralign.core.preference import Preference
 from pluralign.core.returns import TIE, last_reward_known, step_reward
@@ -113,6 +114,7 @@ class Oracle:
     name = "oracle"
     batch = 256
 
+    @checked
     def __init__(
         self, trajectories: Sequence[Trajectory], *, noise: Noise | None = None, seed: int = 0
     ) -> None:
@@ -125,6 +127,7 @@ class Oracle:
         """See `Rater.settings`."""
         return {**asdict(self._noise), "seed": self._seed}
 
+    @checked
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate` and `oracle`."""
         return [self._rate(comparison, objective) for comparison in comparisons]

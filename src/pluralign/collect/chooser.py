@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from pluralign.core import Decision, Policy, Trajectory
+from pluralign.core import Decision, InputError, Policy, Trajectory
+from pluralign.core.interfaces import require_policy
 
 SEED_RANGE = 2**63
 
@@ -91,6 +92,7 @@ class PolicyChooser:
     def __init__(
         self, policy: Policy, *, greedy: bool = False, more: Mapping[str, Any] | None = None
     ) -> None:
+        require_policy(policy)
         self._policy, self._greedy, self._more = policy, greedy, dict(more or {})
         self._known: dict[str, tuple[list[float], list[float]]] = {}
 
@@ -121,8 +123,9 @@ class PolicyChooser:
     def _steps(self, decision: Decision, log_probs: Any) -> tuple[list[float], list[float]]:
         array = np.asarray(log_probs, dtype=np.float64)
         if array.shape != (len(decision.options),) or np.isnan(array).any():
-            raise ValueError(
-                f"policy '{self.name}' gave log-probabilities {array!r} for {len(decision.options)} options"
+            raise InputError(
+                f"policy '{self.name}' must give one log-probability for each of {len(decision.options)} "
+                f"options, found {array.tolist()!r:.60}"
             )
         if self._greedy:
             probs = np.zeros_like(array)
@@ -131,7 +134,7 @@ class PolicyChooser:
             probs = np.exp(array)
         cumulative = np.cumsum(probs)
         if abs(cumulative[-1] - 1.0) > 1e-3:
-            raise ValueError(f"policy '{self.name}' gave probabilities that sum to {cumulative[-1]:g}, not 1")
+            raise InputError(f"policy '{self.name}' gave probabilities that sum to {cumulative[-1]:g}, not 1")
         cumulative /= cumulative[-1]
         with np.errstate(divide="ignore"):
             kept = np.log(probs) if self._greedy else array

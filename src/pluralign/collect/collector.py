@@ -12,6 +12,7 @@ from pluralign.collect.roll_out import play
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.checks import checked
 from pluralign.core.jsonl import Fields
+from pluralign.core.objective import require_goals
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_header, read_trajectories
 from pluralign.games.game import Game
@@ -86,6 +87,11 @@ def collect(
         InputError: The file was made with another story, chooser or settings, is no trajectories file, or
             cannot be written; or the chooser's endpoint does not respond (episodes written so far are kept).
     """
+    if not hasattr(chooser, "choose"):
+        raise InputError(
+            f"expected a chooser, such as PolicyChooser(policy), found {chooser!r:.60}", field="chooser"
+        )
+    require_goals(objectives)
     out = Path(out)
     if episodes < 1:
         raise InputError(f"expected at least one episode, found {episodes}", field="episodes")

@@ -9,12 +9,15 @@ import numpy as np
 
 from pluralign.collect.chooser import SEED_RANGE, Choice, Chooser, PolicyChooser, StateChooser
 from pluralign.core import Decision, InputError, Objective, Policy, Step, Trajectory
+from pluralign.core.checks import checked
+from pluralign.core.objective import require_goals
 from pluralign.games.game import Game
 
 AHEAD = 4
 """Number of batches' worth of episodes that may start ahead of the oldest unfinished one."""
 
 
+@checked
 def roll_out(
     make_game: Callable[[], Game],
     policy: Policy,
@@ -47,6 +50,7 @@ def roll_out(
     )
 
 
+@checked
 def play(
     make_game: Callable[[], Game],
     chooser: Chooser,
@@ -76,8 +80,9 @@ def play(
     Raises:
         InputError: An argument is out of range, or an episode has no decision.
     """
-    indexes = range(episodes) if isinstance(episodes, int) else list(episodes)
-    negative = isinstance(indexes, list) and any(index < 0 for index in indexes)
+    require_goals(objectives)
+    indexes = range(episodes) if isinstance(episodes, int) else [int(index) for index in episodes]
+    negative = episodes < 0 if isinstance(episodes, int) else any(index < 0 for index in indexes)
     if seed < 0 or max_steps < 1 or batch < 1 or negative:
         raise InputError(
             "seed and episodes must not be negative, max_steps and batch must be at least 1; "

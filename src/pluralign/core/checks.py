@@ -8,10 +8,12 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, cast
+
+import numpy as np
 
 from pluralign.core.errors import InputError
 
@@ -21,7 +23,7 @@ _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "True o
 
 
 def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, float] | None = None) -> None:
-    """Check the types of a config's fields, and the bounds of its numbers.
+    """Check the types of a config's fields, and the bounds of its numbers. NumPy's numbers become Python's.
 
     Raises:
         InputError: A field has another type, is no finite number, is a fraction where whole numbers are
@@ -29,7 +31,10 @@ def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, floa
     """
     hints = _hints(cast("Callable[..., Any]", type(config)))
     for field in dataclasses.fields(config):
-        _require_kind(getattr(config, field.name), hints[field.name], field.name)
+        value = getattr(config, field.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(config, field.name, value.item())
+        _require_kind(value, hints[field.name], field.name)
     for name in {**lowest, **(highest or {})}:
         _require_number(config, name)
     for name, bound in lowest.items():
@@ -102,25 +107,37 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check the types of a function's arguments at each call, so that a wrong one is reported by its name.
 
     Only what is plain is checked: numbers, texts, names of a fixed set, paths, classes, and whether something
-    is a mapping or a sequence. Elements and iterables are not.
+    is a mapping or a sequence. Elements and iterables are not. NumPy's numbers become Python's, which files
+    can have, and generators in place of sequences become lists.
     """
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        hints = _hints(function)
-        for name, value in signature.bind(*args, **kwargs).arguments.items():
+        hints, bound = _hints(function), signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
             kind = signature.parameters[name].kind
             hint = hints.get(name)
             if isinstance(value, str) and value == "" and Path in _members(hint):
                 # It would be the working directory.
                 raise InputError("must not be empty", field=name)
-            if hint is None or kind in (kind.VAR_KEYWORD, kind.VAR_POSITIONAL) or _is(value, hint):
+            if hint is None or kind in (kind.VAR_KEYWORD, kind.VAR_POSITIONAL):
                 continue
-            raise InputError(f"expected {_described(hint)}, found {value!r:.60}", field=name)
-        return function(*args, **kwargs)
+            if not _is(value, hint):
+                raise InputError(f"expected {_described(hint)}, found {value!r:.60}", field=name)
+            bound.arguments[name] = _plain(value, hint)
+        return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """A number of NumPy as Python's, and a generator as a list where a sequence is meant."""
+    if isinstance(value, np.generic):
+        return cast("np.generic[Any]", value).item()
+    origins = [typing.get_origin(member) or member for member in _members(hint)]
+    wanted = Sequence in origins and Iterable not in origins
+    return list(value) if wanted and hasattr(value, "__iter__") and not hasattr(value, "__len__") else value
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pluralign.core.errors import InputError
 from pluralign.core.trajectory import Decision
 
 
@@ -46,3 +47,17 @@ class UniformPolicy:
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
         """See `Policy.log_probs`."""
         return [np.full(len(d.options), -np.log(len(d.options))) for d in decisions]
+
+
+def require_policy(policy: Policy, field: str = "policy") -> None:
+    """Check that something is a policy.
+
+    Args:
+        policy: What is to be one.
+        field: Name of the argument, for the error.
+
+    Raises:
+        InputError: It is anything else, such as a policy's name or class.
+    """
+    if isinstance(policy, type) or not hasattr(policy, "log_probs"):
+        raise InputError(f"expected a policy, found {policy!r:.60}", field=field)

@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
+
+import numpy as np
 
 from pluralign.core.errors import InputError
 
@@ -33,6 +35,19 @@ def is_finite(value: Any) -> TypeGuard[int | float]:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+def plain(value: Any) -> Any:
+    """A value of NumPy as JSON has it; the argument ``default`` of `json.dumps`.
+
+    Raises:
+        InputError: It is anything else that JSON does not have.
+    """
+    if isinstance(value, np.generic):
+        return cast("np.generic[Any]", value).item()
+    if isinstance(value, np.ndarray):
+        return cast("np.ndarray[Any, Any]", value).tolist()
+    raise InputError(f"expected what JSON can have, found {value!r:.60}")
 
 
 def half_character(value: Any) -> str | None:

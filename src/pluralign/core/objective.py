@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from pluralign.core.errors import InputError
 
@@ -44,18 +46,25 @@ class Objective:
     coefficients: Mapping[str, float] = field(default_factory=_no_coefficients)
 
     def __post_init__(self) -> None:
+        for which, text in (("name", self.name), ("description", self.description)):
+            if not isinstance(text, str):
+                raise InputError(f"expected a text, found {text!r:.60}", field=which)
         if not _NAME.match(self.name):
             raise InputError(
                 f"objective name {self.name!r} must be lower case letters, digits and underscores"
             )
         if not self.description.strip():
             raise InputError(f"objective '{self.name}' needs a description that a rater can judge by")
+        if not isinstance(self.coefficients, Mapping):
+            raise InputError(f"expected a mapping, found {self.coefficients!r:.60}", field="coefficients")
         for metric, value in self.coefficients.items():
             if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                 raise InputError(
                     f"must be a finite number, found {value!r:.60}", field=f"coefficients.{metric}"
                 )
-        object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
+        plain: dict[str, Any] = dict(self.coefficients)
+        plain |= {name: value.item() for name, value in plain.items() if isinstance(value, np.generic)}
+        object.__setattr__(self, "coefficients", MappingProxyType(plain))
 
     def reward(self, counts: Mapping[str, float]) -> float:
         """Reward of a step with these counts (absent metrics count as zero)."""
@@ -72,3 +81,17 @@ class Objective:
 
     def __reduce__(self) -> tuple[type[Objective], tuple[str, str, dict[str, float]]]:
         return (Objective, (self.name, self.description, dict(self.coefficients)))
+
+
+def require_goals(objectives: Sequence[Objective]) -> None:
+    """Check that these are objectives.
+
+    Raises:
+        InputError: One is anything else, such as a name.
+    """
+    for one in objectives:
+        if not isinstance(one, Objective):
+            raise InputError(
+                f"expected objectives, found {one!r:.60}; info.select(NAMES) gives those of a game",
+                field="objectives",
+            )

@@ -273,7 +273,10 @@ def checked_points(points: npt.ArrayLike) -> FloatArray:
     Raises:
         InputError: The points are not a finite array of shape (points, objectives).
     """
-    array = np.asarray(points, dtype=np.float64)
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected finite points of shape (points, objectives): {error}") from error
     if array.ndim != 2 or not array.size or not np.isfinite(array).all():
         raise InputError(f"expected finite points of shape (points, objectives), found shape {array.shape}")
     return array

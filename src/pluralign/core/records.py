@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pluralign.core.errors import InputError
 from pluralign.core.files import check_beginning, cut_to_last_line, replace_when_whole
-from pluralign.core.jsonl import Fields, Row, read_rows
+from pluralign.core.jsonl import Fields, Row, plain, read_rows
 from pluralign.core.preference import Annotation, PreferencePair
 from pluralign.core.record_rows import (
     Decisions,
@@ -46,6 +46,8 @@ class RecordWriter:
     def __init__(self, path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> None:
         self.path = Path(path)
         self._numbers: dict[str, int] = {}
+        # Before the file is there: what JSON does not have is refused.
+        first = _encoded([{"pluralign": kind, "version": VERSION, **(header or {})}])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not continues(self.path, kind, header)
@@ -58,7 +60,7 @@ class RecordWriter:
             self._handle: BinaryIO = self.path.open("ab")
             self._size = os.fstat(self._handle.fileno()).st_size
             if fresh:
-                self._lines([{"pluralign": kind, "version": VERSION, **(header or {})}])
+                self._append(first)
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror}", path=path) from error
 
@@ -66,11 +68,11 @@ class RecordWriter:
         """Append one record."""
         rows: list[Row] = []
         body = encode(record, lambda decision: self._number(decision, rows))
-        self._lines([*rows, body])
+        self._append(_encoded([*rows, body]))
 
     def write_row(self, row: Mapping[str, Any]) -> None:
         """Append a row without decisions, for files of other kinds."""
-        self._lines([dict(row)])
+        self._append(_encoded([dict(row)]))
 
     def _number(self, decision: Decision, rows: list[Row]) -> int:
         known = self._numbers.get(decision.key)
@@ -88,8 +90,7 @@ class RecordWriter:
         )
         return number
 
-    def _lines(self, rows: Iterable[Row]) -> None:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    def _append(self, text: bytes) -> None:
         try:
             if os.fstat(self._handle.fileno()).st_size != self._size:
                 raise InputError("another process writes to this file, too: let one finish", path=self.path)
@@ -110,6 +111,10 @@ class RecordWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _encoded(rows: Iterable[Row]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False, default=plain) + "\n" for row in rows).encode()
 
 
 def write_records(
@@ -170,7 +175,7 @@ def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = No
     if header is None:
         return True
     # As JSON represents it: lists instead of tuples.
-    wanted: Row = json.loads(json.dumps(dict(header)))
+    wanted: Row = json.loads(json.dumps(dict(header), default=plain))
     for field in dict.fromkeys([*wanted, *found]):
         known = wanted.get(field)
         if field not in ("pluralign", "version") and found.get(field) != known:

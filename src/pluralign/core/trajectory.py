@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 from pluralign.core.digests import digest
@@ -28,8 +29,17 @@ class Decision:
     options: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not self.options:
+        given: Any = self.options
+        # A text in brackets without a comma is no tuple.
+        options: tuple[Any, ...] = tuple(given) if hasattr(given, "__iter__") else (given,)
+        if isinstance(given, str) or not all(isinstance(text, str) for text in options):
+            raise InputError(f"expected a tuple of texts, found {given!r:.60}", field="options")
+        if not isinstance(self.prompt, str):
+            raise InputError(f"expected a text, found {self.prompt!r:.60}", field="prompt")
+        if not options:
             raise InputError("a decision needs at least one option", field="options")
+        # With a list it would differ from the same decision in a file.
+        object.__setattr__(self, "options", options)
 
     @cached_property
     def key(self) -> str:
@@ -67,6 +77,10 @@ class Step:
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
+        if type(self.action) is not int:
+            if isinstance(self.action, bool) or not isinstance(self.action, Integral):
+                raise InputError(f"expected a whole number, found {self.action!r:.60}", field="action")
+            object.__setattr__(self, "action", int(self.action))
         if not 0 <= self.action < len(self.decision.options):
             raise InputError(
                 f"must be 0 to {len(self.decision.options) - 1}, found {self.action}", field="action"

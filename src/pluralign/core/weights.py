@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,8 @@ def simplex_grid(names: Sequence[str], steps: int) -> list[SteeringWeights]:
         [{'a': 0.0, 'b': 1.0}, {'a': 0.5, 'b': 0.5}, {'a': 1.0, 'b': 0.0}]
     """
     n = len(names)
+    if not isinstance(steps, Integral):
+        raise InputError(f"expected a whole number, found {steps!r:.60}", field="steps")
     if n == 0 or steps < 1:
         raise InputError(f"a simplex grid needs at least one objective and one step, found {n} and {steps}")
     grid: list[SteeringWeights] = []

@@ -10,6 +10,7 @@ import numpy as np
 from pluralign.collect.roll_out import roll_out
 from pluralign.core import InputError, Objective, Policy, Trajectory
 from pluralign.core.arrays import FloatArray
+from pluralign.core.checks import checked
 from pluralign.evaluate.harms_table import TABLE_METRICS, metric_values
 from pluralign.evaluate.statistics import Estimate, estimate_columns, estimate_tail
 from pluralign.games.game import Game
@@ -45,6 +46,7 @@ class PolicyResult:
         return {name: estimate_tail(returns, share) for name, returns in self.episode_returns.items()}
 
 
+@checked
 def evaluate_policy(
     make_game: Callable[[], Game],
     policy: Policy,

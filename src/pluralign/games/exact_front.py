@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pluralign.core import InputError, Objective, Policy
 from pluralign.core.checks import checked
+from pluralign.core.objective import require_goals
 from pluralign.core.pareto import undominated_rows
 from pluralign.games.game import Game
 from pluralign.games.state_graph import END, StateGraph, explore
@@ -96,7 +97,7 @@ def exact_front(
     """
     if not objectives:
         raise InputError("an exact front needs at least one objective", field="objectives")
-    _check(objectives)
+    require_goals(objectives)
     graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)
     rewards = graph.rewards(objectives)
     fronts: list[Points] = [np.zeros((1, len(objectives)))] * len(graph.states)
@@ -124,15 +125,6 @@ def exact_front(
         _fronts=fronts,
         _rewards=rewards,
     )
-
-
-def _check(objectives: Sequence[Objective]) -> None:
-    for one in objectives:
-        if not isinstance(one, Objective):
-            raise InputError(
-                f"expected objectives, found {one!r:.60}; info.select(NAMES) gives those of a game",
-                field="objectives",
-            )
 
 
 def _rounded(sums: Points) -> Points:
@@ -177,7 +169,7 @@ def exact_returns(
         InputError: There are too many states, an episode can go on forever, or the policy's
             probabilities do not fit the options.
     """
-    _check(objectives)
+    require_goals(objectives)
     graph = game if isinstance(game, StateGraph) else explore(game, max_states=max_states)
     probabilities = _probabilities(graph, policy)
     mass = np.zeros(len(graph.states))
@@ -232,7 +224,7 @@ def exact_values(
     Raises:
         InputError: An episode can go on forever, or the policy's probabilities do not fit the options.
     """
-    _check(objectives)
+    require_goals(objectives)
     probabilities = _probabilities(graph, policy)
     rewards = graph.rewards(objectives)
     values = np.zeros((len(graph.states), len(objectives)))

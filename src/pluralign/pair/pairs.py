@@ -34,6 +34,7 @@ class _Votes:
         return sum(votes) / len(votes), len(answers) > 1
 
 
+@checked
 def make_pairs(
     annotations: Sequence[Annotation],
     *,
@@ -80,6 +81,9 @@ def make_pairs(
         True
     """
     check_shares(shares)
+    for number, annotation in enumerate(annotations, start=1):
+        if not isinstance(annotation, Annotation):
+            raise InputError(f"expected an Annotation, found {annotation!r:.60}", row=number)
     objectives = sorted({a.objective for a in annotations})
     if len(objectives) > 1:
         raise InputError(f"expected one objective, found {', '.join(objectives)}", field="objective")

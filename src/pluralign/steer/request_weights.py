@@ -57,6 +57,10 @@ prompt."""
 
 def is_one(prompts: Prompt | Sequence[Prompt]) -> bool:
     """Whether this is a single prompt: a text, or a list of messages."""
+    if isinstance(prompts, Mapping) or not hasattr(prompts, "__len__"):
+        raise InputError(
+            f"expected a text, messages, or a list of them, found {prompts!r:.60}", field="prompts"
+        )
     for prompt in [prompts] if isinstance(prompts, str) else prompts:
         if isinstance(prompt, bytes) or not isinstance(prompt, str | Mapping | Sequence):
             raise InputError(f"expected a text or messages, found {prompt!r:.60}", field="prompts")

@@ -10,7 +10,12 @@ import numpy as np
 
 from pluralign.core import Decision, InputError, Policy, SteeringWeights
 from pluralign.core.arrays import FloatArray
+from pluralign.core.checks import checked
+from pluralign.core.interfaces import require_policy
 from pluralign.steer.mixing import GEOMETRIC, mix_log_probs
+
+_WHOLE = 1e-3
+"""Largest distance of a policy's sum of probabilities from 1, which rounding may leave."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class SteeredPolicy:
         [-0.693, -0.693]
     """
 
+    @checked
     def __init__(
         self,
         policies: Mapping[str, Policy],
@@ -63,6 +69,8 @@ class SteeredPolicy:
     ) -> None:
         if not policies:
             raise InputError("a steered policy needs at least one policy", field="policies")
+        for objective, policy in policies.items():
+            require_policy(policy, f"policies.{objective}")
         if math.isnan(power):
             raise InputError("must be a number, found nan", field="power")
         weights.require_known(list(policies))
@@ -125,4 +133,10 @@ def _ask(objective: str, policy: Policy, decisions: Sequence[Decision]) -> list[
             f"policy '{policy.name}' of objective '{objective}' must give one log-probability for each "
             f"option: expected shapes {expected[:3]}, found {shapes[:3]}"
         )
+    for row in answer:
+        if not abs(total := float(np.exp(row).sum()) - 1.0) <= _WHOLE:
+            raise InputError(
+                f"policy '{policy.name}' of objective '{objective}' must give log-probabilities; its "
+                f"probabilities sum to {1.0 + total:g}, not 1"
+            )
     return answer

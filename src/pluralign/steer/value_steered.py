@@ -8,6 +8,7 @@ import numpy as np
 
 from pluralign.core import Decision, InputError, SteeringWeights
 from pluralign.core.arrays import FloatArray
+from pluralign.core.checks import checked
 from pluralign.options.values import ValuePolicy, for_objective, greedy_log_probs
 from pluralign.steer.steered_policy import Blend
 
@@ -45,6 +46,7 @@ class ValueSteeredPolicy:
         'steered(score=0.3,harm_avoidance=0.7)'
     """
 
+    @checked
     def __init__(
         self, policies: Mapping[str, ValuePolicy], weights: SteeringWeights, name: str | None = None
     ) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from planted import pairs
@@ -140,6 +141,19 @@ def test_in_memory(tmp_path, monkeypatch):
     assert found.fingerprint != load_backbone("tiny-random").fingerprint
     with pytest.raises(InputError, match="a loaded model must be as its name loads it"):
         fit_policy(ROWS, model=found, **settings)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    training = Training(
+        epochs=np.int64(1), batch_size=np.int64(4), learning_rate=np.float32(1e-3), lora_rank=np.int64(2)
+    )
+    found = fit_policy(
+        ROWS, model="tiny-random", loss=partial(own, beta=np.float32(0.5)), training=training,
+        seed=np.int64(3), out=tmp_path,
+    )  # fmt: skip
+    card = load_card(tmp_path)
+    assert (found.name, card.seed, card.config["beta"]) == (ROWS[0].objective, 3, 0.5)
+    assert card.config["training"]["lora_rank"] == 2
 
 
 def test_length_normalised_and_without_a_reference(tmp_path):

@@ -244,9 +244,14 @@ def _check(
             f"have the objectives {', '.join(sorted(rewards))}, but the policies {', '.join(sorted(names))}",
             field="rewards",
         )
-    for own in rewards.values():
+    for name, own in rewards.items():
         if isinstance(own, str | Path):
             require_reward(own)
+        elif not hasattr(own, "score_decisions"):
+            raise InputError(
+                f"expected a reward, found {own!r:.60}; pl.FunctionReward makes one of a function",
+                field=f"rewards.{name}",
+            )
     if not powers:
         raise InputError("expected at least one power, found none", field="power")
     if unknown := sorted(set(alternatives.descriptions) - set(names)):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pluralign.core import InputError
+from pluralign.core.jsonl import plain
 from pluralign.learn.methods import method_of
 from pluralign.learn.run_folder import own_source
 from pluralign.learn.texts.data import Batch
@@ -127,8 +128,8 @@ def _plain(name: str, value: Any) -> Any:
     if callable(value):
         return str(getattr(value, "__name__", type(value).__name__))
     try:
-        return json.loads(json.dumps(value))
-    except TypeError as error:
+        return json.loads(json.dumps(value, default=plain))
+    except (InputError, TypeError) as error:
         raise InputError(
             f"the setting {name!r} cannot be written to the card: {value!r:.60}", field="loss"
         ) from error
