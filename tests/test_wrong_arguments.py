@@ -278,6 +278,14 @@ def test_stories_and_learners_over_options(tmp_path):
         for rows in (None, 3, "x"):
             with pytest.raises(pl.InputError, match="expected a sequence"):
                 fit(rows, store=store, out=tmp_path / "out")
+    for fit in (pl.fit_bc, fit_avril, partial(pl.fit_q, objectives=[score])):
+        for wrong in (pl.Models("tiny-random"), "tiny-random", None):
+            with pytest.raises(pl.InputError, match="field 'store': expected features, such as Models"):
+                fit(played, store=wrong, out=tmp_path / "out")
+    with pytest.raises(pl.InputError, match="field 'objectives': expected objectives, found 'score'"):
+        pl.fit_q(played, store=store, out=tmp_path / "out", objectives=["score"])
+    with pytest.raises(pl.InputError, match=r"field 'policies\.score': expected a policy, found 3"):
+        pl.load_agents({"score": 3})
     for fit in (pl.fit_bc, fit_avril):
         with pytest.raises(pl.InputError, match="row 1: expected a Trajectory, found 3"):
             fit([played[0], 3], store=store, out=tmp_path / "out")

@@ -71,7 +71,15 @@ def load_policy(folder: Path, store: FeatureSource | None = None) -> OptionPolic
 
 
 def describe_source(source: FeatureSource) -> dict[str, Any]:
-    """Description of the trunk of a feature source, for cards."""
+    """Description of the trunk of a feature source, for cards.
+
+    Raises:
+        InputError: This is no source of features.
+    """
+    if not isinstance(source, FeatureSource):
+        raise InputError(
+            f"expected features, such as Models(MODEL).store, found {source!r:.60}", field="store"
+        )
     described: dict[str, Any] = {"fingerprint": source.fingerprint}
     if isinstance(source, FeatureStore):
         described |= {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
 from pluralign.core import InputError, Policy, UniformPolicy
+from pluralign.core.interfaces import require_policy
 from pluralign.lm.dtypes import DTypeName
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def load_agents(
             if str(given) not in known:
                 known[str(given)] = open_policy(str(given), models)
             given = known[str(given)]
+        require_policy(given, f"policies.{objective}")
         opened[objective] = for_objective(given, objective)
     return opened
 

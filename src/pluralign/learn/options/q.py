@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pluralign.core import Decision, InputError, Objective, Policy, SteeringWeights, Trajectory
 from pluralign.core.checks import checked, require_seed
+from pluralign.core.objective import require_goals
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.policies import make_card
 from pluralign.learn.options.q_learning import QConfig, ValueLearning
@@ -76,6 +77,7 @@ def fit_q(
     """
     require_seed(seed)
     started, config = time.monotonic(), config or QConfig()
+    require_goals(objectives)
     names = [one.name for one in objectives]
     _check(trajectories, names, objective, config, reference, (provenance or {}).get("file"))
     rewards, scales = scaled_rewards(trajectories, objectives)

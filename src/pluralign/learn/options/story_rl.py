@@ -11,6 +11,7 @@ from typing import Any
 from pluralign.core import InputError, Objective, UniformPolicy
 from pluralign.core.checks import checked, require_seed
 from pluralign.core.locks import only_one_in
+from pluralign.core.objective import require_goals
 from pluralign.games.game import Game
 from pluralign.learn.combination import Combination, Combine
 from pluralign.learn.options.continuations import Player
@@ -86,6 +87,7 @@ def fit_story_rl(
     """
     require_seed(seed)
     started, config, out = time.monotonic(), config or StoryRLConfig(), Path(out)
+    require_goals(objectives)
     combination = Combination(combine, config.kl, config.tail)
     require_objectives(weighting, [objective.name for objective in objectives])
     combination.require(weighting)
