@@ -5,6 +5,7 @@ import json
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -217,6 +218,30 @@ def test_play():
             pl.steered(policies, pl.SteeringWeights(score=1.0))
     with pytest.raises(pl.InputError, match="field 'weights': expected SteeringWeights"):
         pl.steered({"score": random}, {"score": 1.0})
+
+
+def test_choices_and_dials():
+    question = pl.Question(pl.Decision("Say:", ("a", "b")), ({"x": 1.0, "y": 0.0}, {"x": 0.0, "y": 1.0}))
+    for answer in (1.0, True, None, "a", 2, (0, 0), [0.0, 1.0]):
+        with pytest.raises(pl.InputError, match="field 'answer'"):
+            pl.Choice(question, answer)
+    assert type(pl.Choice(question, np.int64(1)).answer) is int
+    assert pl.Choice(question, [np.int64(1), 0]).answer == (1, 0)
+    choices = [pl.Choice(question, 0)]
+    posterior = pl.infer_weights(iter(choices))
+    for call in (lambda: pl.Choice(choices[0], 0), lambda: pl.next_question(posterior, choices)):
+        with pytest.raises(pl.InputError, match="expected a Question, found Choice"):
+            call()
+    with pytest.raises(pl.InputError, match="row 1: expected a Choice, found 3"):
+        pl.infer_weights([3])
+    grid = pl.simplex_grid(["x", "y"], 2)
+    outcomes = [[0.0, 1.0], [0.75, 0.75], [1.0, 0.0]]
+    with pytest.raises(pl.InputError, match=r"row 1: expected SteeringWeights, found \{'x'"):
+        pl.fit_surrogate([dict(weights) for weights in grid], outcomes)
+    dial = pl.fit_surrogate(iter(grid), outcomes)
+    for call in (dial.at, dial.weights_for, lambda wish: pl.Calibrated(dial).suggest(["hi"], wish)):
+        with pytest.raises(pl.InputError, match=r"expected SteeringWeights, found \{'x'"):
+            call({"x": 0.5, "y": 0.5})
 
 
 def test_comparisons_and_pairs():

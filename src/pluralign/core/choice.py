@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, cast
 
 from pluralign.core.errors import InputError
 from pluralign.core.trajectory import Decision
@@ -100,7 +102,11 @@ class Choice:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.question, Question):
+            raise InputError(f"expected a Question, found {self.question!r:.60}", field="question")
         options = len(self.question.decision.options)
+        if not isinstance(self.answer, str):
+            object.__setattr__(self, "answer", _numbers(self.answer))
         if isinstance(self.answer, str):
             if self.answer != SAME or not self.question.may_tie:
                 ties = f" or {SAME!r}" if self.question.may_tie else ""
@@ -121,3 +127,13 @@ class Choice:
         if isinstance(self.answer, str):
             return ()
         return self.answer if isinstance(self.answer, tuple) else (self.answer,)
+
+
+def _numbers(answer: Any) -> int | tuple[int, ...]:
+    """An answer in Python's own whole numbers, which files can have."""
+    several = isinstance(answer, list | tuple)
+    given = tuple(cast("Iterable[Any]", answer)) if several else (answer,)
+    if any(isinstance(one, bool) or not isinstance(one, Integral) for one in given):
+        raise InputError(f"must be the numbers of options, found {answer!r:.60}", field="answer")
+    numbers = tuple(int(one) for one in given)
+    return numbers if several else numbers[0]

@@ -197,6 +197,9 @@ def infer_weights(
         raise InputError(f"must be at least 0 and below 1, found {lapse}", field="lapse")
     if draws < 2:
         raise InputError(f"must be at least 2, found {draws}", field="draws")
+    for number, choice in enumerate(choices, start=1):
+        if not isinstance(choice, Choice):
+            raise InputError(f"expected a Choice, found {choice!r:.60}", row=number)
     questions = [choice.question for choice in choices]
     names = tuple(objectives) if objectives is not None else objectives_of(questions)
     if len(names) < 2:

@@ -169,6 +169,8 @@ def _arrays(posterior: WeightPosterior, pool: Sequence[Question], seed: int) -> 
     if not pool:
         raise InputError("there are no questions", field="pool")
     for row, question in enumerate(pool):
+        if not isinstance(question, Question):
+            raise InputError(f"expected a Question, found {question!r:.60}", row=row + 1, field="pool")
         missing = set(names) - set(question.values[0])
         if missing:
             raise InputError(f"has no value for {', '.join(sorted(missing))}", row=row + 1, field="pool")

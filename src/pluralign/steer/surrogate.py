@@ -54,6 +54,7 @@ class Surrogate:
         """
         return predicted(self.parts, self.weightings, np.asarray(weightings, dtype=np.float64), self.link)
 
+    @checked
     def at(self, weights: SteeringWeights) -> dict[str, float]:
         """Predicted outcome of each objective under these weights.
 
@@ -69,6 +70,7 @@ class Surrogate:
         spans: FloatArray = np.ptp(self.outcomes, axis=0)
         return np.where(spans > 0, spans, 1.0)
 
+    @checked
     def weights_for(self, wish: SteeringWeights) -> SteeringWeights:
         """Weights with the highest predicted utility for a user with these wishes.
 
@@ -199,6 +201,9 @@ def fit_surrogate(
         >>> round(dial.weights_for(pl.SteeringWeights(kind=0.5, brief=0.5))["kind"], 4)
         0.5
     """
+    for number, weights in enumerate(weightings, start=1):
+        if not isinstance(weights, SteeringWeights):
+            raise InputError(f"expected SteeringWeights, found {weights!r:.60}", row=number)
     names = tuple(weightings[0] if objectives is None and weightings else objectives or ())
     found = as_floats(outcomes, "outcomes")
     if len(names) < 2 or found.shape != (len(weightings), len(names)):
