@@ -92,6 +92,8 @@ def test_tools_of_a_row_reach_the_template(tmp_path):
             {"messages": [{"role": "user", "content": [{"type": "input_audio", "data": "x"}]}, said("a")]},
             "'messages': message 1 has a part of the type 'input_audio'",
         ),
+        ({"messages": [{**ASKED, "images": ["x"]}, said("a")]}, "'messages': message 1 has the field 'im"),
+        ({"prompt": [{**ASKED, "tools": TOOLS}], "completion": [said("a")]}, "'prompt': message 1 has the f"),
         ({"prompt": "p", "completion": "c", "images": ["x"]}, "'images': is not supported"),
         ({"prompt": [ASKED], "completion": [said("a")], "functions": [{}]}, "'functions': is not supported"),
         ({"prompt": "p", "completion": "c\ud800"}, "'completion': has a lone surrogate"),
@@ -119,7 +121,7 @@ def test_parts_that_are_texts_are_one_text():
 
 
 def test_what_data_sets_fill_in_is_nothing():
-    filled = {"role": "user", "content": "Hi", "name": None, "tool_calls": None, "id": 7}
+    filled = {"role": "user", "content": "Hi", "name": None, "tool_calls": None, "tools": [], "id": 7}
     row = {"messages": [filled, said("a")], "tools": None, "system": "", "images": []}
     assert load_demonstrations([row])[0] == load_demonstrations([{"messages": [ASKED, said("a")]}])[0]
 

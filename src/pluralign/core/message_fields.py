@@ -8,6 +8,10 @@ from typing import Any, cast
 from pluralign.core.errors import InputError
 from pluralign.core.messages import FIELDS, Message, require_characters
 
+OTHER_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+UNREAD = (*OTHER_MEDIA, "documents", "functions")
+"""Columns of a row, or fields of a message, that affect a conversation but are not supported."""
+
 
 def normal_message(given: Any, number: int) -> Message:
     """Convert a message: keep the fields that are informative for a model (`FIELDS`), with the content as one
@@ -20,13 +24,17 @@ def normal_message(given: Any, number: int) -> Message:
         number: Number of the message, for error messages.
 
     Raises:
-        InputError: The value is not a message, has parts that are not text, or has a lone surrogate.
+        InputError: The value is not a message, has parts that are not text or tools of its own, or has a lone
+            surrogate.
     """
     message = _mapping(given)
     content = message.get("content")
     if len(message) == 2 and isinstance(content, str) and isinstance(message.get("role"), str):
         require_characters(content)
         return {"role": message["role"], "content": content}
+    if other := next((name for name in (*UNREAD, "tools") if message.get(name)), None):
+        what = "only text is supported" if other in OTHER_MEDIA else "tools belong to the conversation"
+        raise InputError(f"message {number} has the field {other!r}; {what}")
     if isinstance(content, list | tuple):
         content = "".join(_part(part, number) for part in cast("Sequence[Any]", content))
     more = {name: without_gaps(message[name]) for name in FIELDS[2:] if message.get(name)}

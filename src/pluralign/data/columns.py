@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from pluralign.core import InputError
-from pluralign.core.message_fields import normal_message, without_gaps
+from pluralign.core.message_fields import OTHER_MEDIA, UNREAD, normal_message, without_gaps
 from pluralign.core.messages import (
     Conversation,
     Message,
@@ -19,10 +19,6 @@ from pluralign.data.source import Row
 
 Content = str | Messages
 """A text, or messages."""
-
-_OTHER_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
-_UNREAD = (*_OTHER_MEDIA, "documents", "functions")
-"""Columns that affect a conversation but are not supported."""
 
 
 class FieldError(ValueError):
@@ -62,9 +58,9 @@ def read_content(row: Row, field: str, *, begins: bool = True) -> Content:
 
 
 def _require_read(row: Row) -> None:
-    for name in _UNREAD:
+    for name in UNREAD:
         if row.get(name):
-            what = "texts" if name in _OTHER_MEDIA else "messages, and tools in the column 'tools'"
+            what = "texts" if name in OTHER_MEDIA else "messages, and tools in the column 'tools'"
             raise FieldError(name, f"is not supported; supported are {what}")
 
 
