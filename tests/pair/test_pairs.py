@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from pluralign.core import Annotation, Comparison, Decision, InputError, Segment, Step
 from pluralign.core.records import read_header, read_pairs, write_records
 from pluralign.core.splits import SPLITS, seed_for, split_of
+from pluralign.data.load import load_pairs
 from pluralign.pair.pairs import make_pairs, pair, pairs_summary
 
 ALL_TRAIN = (1.0, 0.0, 0.0)
@@ -106,6 +107,19 @@ def test_splits_have_their_shares_and_do_not_move():
     assert seed_for("random-0-0", 1) == 8705786057579000708
     assert [split_of(n) for n in names[:4]] == ["train", "validation", "test", "train"]
     assert [split_of(n, seed=1) for n in names] != [split_of(n) for n in names]
+
+
+def test_answers_to_pairs_of_texts_keep_their_splits():
+    rows = [{"prompt": f"p{i % 30}", "chosen": f"a{i}", "rejected": f"b{i}"} for i in range(60)]
+    loaded = load_pairs(rows, "score", shares=(0.5, 0.25, 0.25))
+    compared = [Comparison(own.rejected, own.chosen) for own in loaded]
+    said = [Annotation(one, "score", "human:me", "first") for one in compared]
+    found = make_pairs(said, splits_of=loaded)
+    assert (found.counts["pairs"], found.counts["across_splits"]) == (60, 0)
+    assert [own.split for own in found] == [own.split for own in loaded]
+    assert [own.chosen for own in found] == [own.rejected for own in loaded]
+    # Each prompt, which two pairs share, is in one split.
+    assert len({(own.texts()[0][0], own.split) for own in found}) == 30
 
 
 @pytest.mark.parametrize("shares", [(1.0, 0.0), (0.5, 0.5, 0.5), (1.5, -0.5, 0.0), (float("nan"), 0.5, 0.5)])

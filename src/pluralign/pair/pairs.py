@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,7 @@ def make_pairs(
     ties: Ties = "drop",
     shares: Sequence[float] = SHARES,
     seed: int = 0,
+    splits_of: Sequence[PreferencePair] = (),
 ) -> Examples[PreferencePair]:
     """Turn annotations for one objective into preference pairs.
 
@@ -51,7 +52,8 @@ def make_pairs(
     votes is a tie: it is dropped, or kept with weight 0.5 and the first segment as ``chosen``.
 
     Splits are those of the trajectories (`split_of`), so no trajectory appears in two; a comparison across
-    two splits is dropped.
+    two splits is dropped. Completions of texts are no trajectories: give the pairs that were loaded, whose
+    splits keep prompts together, as ``splits_of``.
 
     ``counts``: ``annotations``; ``duplicates`` (repeated answers of one rater, or answers of other raters, to
     the same comparison); ``contested`` (comparisons with different answers); ``ties`` (undecided comparisons,
@@ -63,6 +65,7 @@ def make_pairs(
         ties: Rule for ties: ``drop`` them, or keep them with weight 0.5 (``soft``).
         shares: Shares of train, validation and test.
         seed: Random seed of the splits.
+        splits_of: Pairs of the same segments, whatever was preferred, whose splits the new ones keep.
 
     Raises:
         InputError: There is more than one objective, or the shares are invalid.
@@ -93,8 +96,9 @@ def make_pairs(
     for name in ("duplicates", "contested", "ties", "identical", "across_splits"):
         counts[name] = 0
     pairs: list[PreferencePair] = []
+    splits = _known_splits(splits_of, shares, seed)
     for votes in _collect_votes(annotations, counts):
-        pair = _pair(votes, objectives[0], ties, shares, seed, counts)
+        pair = _pair(votes, objectives[0], ties, splits, counts)
         if pair is not None:
             pairs.append(pair)
     counts["pairs"] = len(pairs)
@@ -188,8 +192,27 @@ def _collect_votes(annotations: Sequence[Annotation], counts: Counter[str]) -> l
     return list(found.values())
 
 
+def _known_splits(
+    pairs: Sequence[PreferencePair], shares: Sequence[float], seed: int
+) -> Callable[[Comparison], set[Split]]:
+    """Function from a comparison to the splits of its segments: that of the pair, if there is one."""
+    known: dict[Sides, Split] = {Comparison(one.chosen, one.rejected).sides: one.split for one in pairs}
+
+    def found(comparison: Comparison) -> set[Split]:
+        if comparison.sides in known:
+            return {known[comparison.sides]}
+        segments = (comparison.first, comparison.second)
+        return {split_of(segment.trajectory_id, seed=seed, shares=shares) for segment in segments}
+
+    return found
+
+
 def _pair(
-    votes: _Votes, objective: str, ties: Ties, shares: Sequence[float], seed: int, counts: Counter[str]
+    votes: _Votes,
+    objective: str,
+    ties: Ties,
+    splits_of: Callable[[Comparison], set[Split]],
+    counts: Counter[str],
 ) -> PreferencePair | None:
     first, second = votes.comparison.first, votes.comparison.second
     if first.content == second.content:
@@ -202,7 +225,7 @@ def _pair(
     counts["ties"] += undecided
     if undecided and ties == "drop":
         return None
-    splits: set[Split] = {split_of(s.trajectory_id, seed=seed, shares=shares) for s in (first, second)}
+    splits = splits_of(votes.comparison)
     if len(splits) > 1:
         counts["across_splits"] += 1
         return None
