@@ -104,6 +104,15 @@ def test_loading():
         pl.load_pairs(ROWS, shares=None)
 
 
+def test_missing_and_unknown_arguments_name_the_function():
+    for call, told in (
+        (pl.load_pairs, r"^load_pairs\(\) missing .* 'data'"),
+        (partial(pl.sweep, x=3), "^sweep"),
+    ):
+        with pytest.raises(TypeError, match=told):
+            call()
+
+
 def test_names_of_a_fixed_set():
     columns = {"values": ["a=a{}", "b=b{}"], "chosen": "c"}
     rows = [{"a1": 1, "a2": 2, "b1": 3, "b2": "", "c": 1}]

@@ -114,7 +114,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        hints, bound = _hints(function), signature.bind(*args, **kwargs)
+        hints = _hints(function)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            # As Python words it where nothing is checked.
+            raise TypeError(f"{function.__qualname__}() {error}") from None
         for name, value in bound.arguments.items():
             kind = signature.parameters[name].kind
             hint = hints.get(name)
