@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pluralign.core import InputError, Objective, Trajectory
+from pluralign.core import Decision, InputError, Objective, Step, Trajectory
 from pluralign.core.returns import last_reward_known
 from pluralign.folders.card import load_card
 from pluralign.learn.options.bc import BCConfig, fit_bc, step_weights
@@ -66,6 +66,19 @@ def test_steps_of_episodes_that_were_cut_off_are_left_out():
         step_weights([cut], TREASURE, encode_trajectories([cut], DecisionIndex()), 1.0)
     with pytest.raises(InputError, match="have no rewards for it"):
         step_weights(played, Objective("gold", "Gold."), whole, 1.0)
+
+
+def test_options_that_do_equally_well_are_imitated_alike():
+    # 0.1 + 0.2 is not 0.3 in floating point.
+    first, second = Decision("a", ("x", "y")), Decision("b", ("x", "y"))
+    rewards = [{"treasure": value} for value in (0.1, 0.2, 0.3)]
+    episodes = [
+        Trajectory("e", "s", "p", 0, (Step(first, 0, rewards[0]), Step(second, 0, rewards[1])), True),
+        Trajectory("f", "s", "p", 0, (Step(first, 0, rewards[0]), Step(second, 1, rewards[1])), True),
+        *(Trajectory(f"g{i}", "s", "p", 0, (Step(first, 1, rewards[2]),), True) for i in range(3)),
+    ]
+    table = encode_trajectories(episodes, DecisionIndex())
+    assert step_weights(episodes, TREASURE, table, 0.5).tolist() == [1.0] * 7
 
 
 def test_last_steps_whose_reward_is_not_known_are_left_out():

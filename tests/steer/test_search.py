@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from search_games import ONLY, Fixed, Noisy, TableGame
+from search_games import GAIN, ONLY, Fixed, Noisy, TableGame
 from small_story import write_story
 
 import pluralign as pl
@@ -223,6 +223,13 @@ def test_a_play_is_not_completed_by_what_a_state_met_before_has_left():
     values = Fixed({"s": [4.0, 3.0], "a": [3.0], "b": [3.0], "m": [3.0, 0.0], "n": [1.9]})
     found = search_play(TableGame(table), values, ONLY, budget=3, method="best-first")
     assert (found.total, found.calls) == (3, 6)
+
+
+def test_an_objective_that_all_plays_serve_alike_has_no_range():
+    # 0.1 + 0.2 is not 0.3 in floating point.
+    table = {"s": [(0.1, "a"), (0.3, "end")], "a": [(0.2, "end")]}
+    values = ExactValues(explore(TableGame(table)), [GAIN])
+    assert values.scales == {"gain": 1.0}
 
 
 def test_a_small_share_of_the_budget_makes_bavt_greedy(salt):

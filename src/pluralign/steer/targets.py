@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights
-from pluralign.core.arrays import FloatArray, IntArray, as_floats
+from pluralign.core.arrays import FloatArray, IntArray, as_floats, varies
 
 _TOLERANCE = 1e-6
-# Standard deviation, in units of the largest reward, up to which rewards are equal.
-_ROUNDING = 1e-12
 # SciPy has no type annotations.
 _optimize: Any = import_module("scipy.optimize")
 _sparse: Any = import_module("scipy.sparse")
@@ -125,9 +123,7 @@ def meet_targets(
         raise InputError(f"expected whole numbers, found {prompts!r:.60}", field="prompts")
     order = np.argsort(numbers, kind="stable")
     table, asked = table[order], _by_prompt(numbers)
-    deviation = table.std(axis=0)
-    # Of equal rewards it may be what the mean is rounded by.
-    deviation = np.where(deviation > _ROUNDING * np.abs(table).max(axis=0), deviation, 1.0)
+    deviation = np.where(varies(table), table.std(axis=0), 1.0)
     # Rewards are divided by each objective's standard deviation, so that one tolerance fits all.
     bound, sign = limits.objective, limits.sign
     scaled, goal = sign * (table / deviation)[:, bound], sign * limits.level / deviation[bound]

@@ -10,6 +10,7 @@ import numpy as np
 
 from pluralign.annotate.oracle import Oracle
 from pluralign.core import Objective, SteeringWeights, simplex_grid
+from pluralign.core.arrays import varies
 from pluralign.core.records import read_annotations, read_trajectories
 from pluralign.evaluate.play import evaluate_policy
 from pluralign.pair.pairs import make_pairs
@@ -21,7 +22,8 @@ def blended(job: MainJob, weights: SteeringWeights) -> Objective:
     returns = [t.returns() for t in read_trajectories(job.trajectories)]
     coefficients: dict[str, float] = {}
     for objective in job.objectives:
-        spread = float(np.std([r[objective.name] for r in returns])) or 1.0
+        own = np.array([[row[objective.name]] for row in returns])
+        spread = float(own.std()) if varies(own).all() else 1.0
         for metric, value in objective.coefficients.items():
             share = weights[objective.name] * value / spread
             coefficients[metric] = coefficients.get(metric, 0.0) + share

@@ -197,6 +197,9 @@ def test_scale_and_reference_point():
     flat = [point("base", None, [1, 1], [0, 2]), point("steered", GRID[0], [3, 3], [0, 2])]
     # A base of one reward has no deviation: the unit stays.
     np.testing.assert_allclose(compare_sides(flat, NAMES).unit, [1.0, np.sqrt(2)])
+    # The deviation of three times 0.1 is what their mean is rounded by.
+    tenth = [point("base", None, [0.1] * 3, [0, 1, 2]), point("steered", GRID[0], [0.1, 0.2, 3], [0, 1, 2])]
+    np.testing.assert_allclose(compare_sides(tenth, NAMES).unit, [1.0, 1.0])
     moved = [replace(p, rewards={n: 5 * v - 3 for n, v in p.rewards.items()}) for p in noisy(0.2)]
     for a, b in zip(compare_sides(noisy(0.2), NAMES).sides, compare_sides(moved, NAMES).sides, strict=True):
         assert a.hypervolume.mean == pytest.approx(b.hypervolume.mean)

@@ -210,8 +210,9 @@ def test_refusals(tmp_path):
     run = Run("tiny-random", tmp_path / "x", Training(epochs=0.2, bf16=False))
     with pytest.raises(InputError, match="no training completion"):
         fit_value(scored(4, split="test"), run)
-    with pytest.raises(InputError, match="all 3 training rewards are 2"):
-        fit_value([ScoredCompletion("a", text, 2.0) for text in "xyz"], run)
+    for same in (2.0, 0.1):
+        with pytest.raises(InputError, match=f"all 3 training rewards are {same:g}"):
+            fit_value([ScoredCompletion("a", text, same) for text in "xyz"], run)
     with pytest.raises(InputError, match="one objective"):
         fit_value([*scored(4), *scored(4, "b")], run)
     fit_value(scored(8), run)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from pluralign.core import InputError
-from pluralign.core.arrays import FloatArray
+from pluralign.core.arrays import FloatArray, varies
 from pluralign.core.checks import checked
 from pluralign.core.files import write_json
 from pluralign.core.pareto import hypervolume
@@ -156,7 +155,7 @@ def find_conflict(
         sizes = [len(own) for own in rewards.values()]
         raise InputError(f"expected those of {len(prompts)} prompts, found {sizes}", field="rewards")
     samples = [_samples(rewards, number) for number in range(len(prompts))]
-    deviations = np.stack([np.where(_varies(own), own.std(axis=0), 0.0) for own in samples])
+    deviations = np.stack([np.where(varies(own), own.std(axis=0), 0.0) for own in samples])
     differ = deviations > threshold * np.sqrt((deviations**2).mean(axis=0))
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     correlations = np.array([[_correlation(own, i, j) for i, j in pairs] for own in samples])
@@ -214,14 +213,8 @@ def _samples(rewards: Mapping[str, Sequence[Sequence[float]]], number: int) -> F
     return table
 
 
-def _varies(samples: FloatArray) -> npt.NDArray[np.bool_]:
-    """Whether each reward differs between samples by more than rounding, which a constant reward's gaps from
-    its own mean may consist of."""
-    return np.ptp(samples, axis=0) > 1e-12 * np.abs(samples).max(axis=0)
-
-
 def _correlation(samples: FloatArray, i: int, j: int) -> float:
-    if not _varies(samples[:, [i, j]]).all():
+    if not varies(samples[:, [i, j]]).all():
         return float("nan")
     left, right = samples[:, i] - samples[:, i].mean(), samples[:, j] - samples[:, j].mean()
     size = float(np.sqrt((left**2).sum() * (right**2).sum()))
@@ -250,5 +243,5 @@ def _between(samples: Sequence[FloatArray]) -> list[float]:
     centre = whole.mean(axis=0)
     apart = sum(len(own) * (own.mean(axis=0) - centre) ** 2 for own in samples)
     total = ((whole - centre) ** 2).sum(axis=0)
-    varies = _varies(whole) & (total > 0)
-    return np.where(varies, apart / np.where(varies, total, 1.0), 0.0).tolist()
+    moves = varies(whole) & (total > 0)
+    return np.where(moves, apart / np.where(moves, total, 1.0), 0.0).tolist()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pluralign.core import InputError
-from pluralign.core.arrays import FloatArray
+from pluralign.core.arrays import FloatArray, varies
 from pluralign.core.pareto import hypervolume, non_dominated
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, resampling_weights
 from pluralign.evaluate.sweeps.texts import TextPoint
@@ -98,7 +98,7 @@ def compare_sides(
         raise InputError("expected at least two prompts, found one: intervals are over prompts")
     spread = raw.std(axis=0, ddof=1)
     # If the base model's rewards are constant, their unit stays.
-    origin, unit = raw.mean(axis=0), np.where(spread > 0, spread, 1.0)
+    origin, unit = raw.mean(axis=0), np.where(varies(raw), spread, 1.0)
     scaled = {
         label: np.stack([(p.array(objectives) - origin) / unit for p in points if p.side == label])
         for label in labels

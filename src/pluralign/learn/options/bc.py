@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pluralign.core import InputError, Objective, Trajectory
 from pluralign.core.checks import checked, require_seed
-from pluralign.core.returns import last_reward_known, returns_to_go
+from pluralign.core.returns import TIE, last_reward_known, returns_to_go
 from pluralign.learn.engine import train_phase
 from pluralign.learn.options.modules import BehaviourCloning
 from pluralign.learn.options.policies import Learned, finish, make_card, make_scorer
@@ -154,5 +154,5 @@ def step_weights(
     spread = float(advantages.std(correction=0))
     weights = torch.zeros(len(table))
     # Where all options do equally well, all are imitated alike.
-    weights[known] = advantage_weights(advantages, beta * (spread or 1.0)).float()
+    weights[known] = advantage_weights(advantages, beta * (spread if spread > TIE else 1.0)).float()
     return weights

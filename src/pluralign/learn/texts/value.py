@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import InputError
+from pluralign.core.arrays import varies
 from pluralign.core.checks import checked
 from pluralign.core.digests import digest
 from pluralign.data.examples import ScoredCompletion
@@ -129,7 +130,7 @@ def _scale(rows: Sequence[ScoredCompletion]) -> RewardScale:
         deviation = float(rewards.std())
     if not math.isfinite(deviation):
         raise InputError(f"too large: the greatest is {np.abs(rewards).max():g}", field="reward")
-    if not deviation > 0:
+    if not varies(rewards[:, None]).all():
         raise InputError(f"all {len(rows)} training rewards are {rewards[0]:g}: there is nothing to learn")
     return RewardScale(float(rewards.mean()), deviation)
 

@@ -10,6 +10,7 @@ import numpy as np
 from pluralign.core import Decision, InputError, Objective, SteeringWeights
 from pluralign.core.arrays import FloatArray
 from pluralign.core.digests import digest
+from pluralign.core.returns import TIE
 from pluralign.games.state_graph import END, StateGraph
 from pluralign.options.values import ValuePolicy
 from pluralign.steer.value_steered import ValueSteeredPolicy
@@ -172,7 +173,8 @@ class ExactValues:
             best, worst = (
                 sign * _best_rests(self._graph, sign * rewards)[self._graph.start] for sign in (1, -1)
             )
-            found[name] = float(best - worst) or 1.0
+            # An objective that all plays serve alike has no range but what sums are rounded by.
+            found[name] = float(best - worst) if best - worst > TIE else 1.0
         return found
 
 
