@@ -160,6 +160,15 @@ def test_objectives_that_questions_cannot_tell_apart_are_named(random):
     assert posterior.shares @ (share - 0.5) ** 2 == pytest.approx(1 / 12, abs=0.01)
 
 
+@pytest.mark.parametrize("same", [0.5, 0.1])
+def test_an_objective_whose_options_never_differ_has_scale_1(same):
+    # The mean of three times 0.1 is not 0.1 in floating point.
+    decision = pl.Decision("q", ("a", "b", "c"))
+    values = tuple({"moving": float(place), "same": same} for place in range(3))
+    posterior = pl.infer_weights([pl.Choice(pl.Question(decision, values), 2)])
+    assert posterior.scales == {"moving": 1.0, "same": 1.0}
+
+
 def test_explains_predicts_answers_from_the_others(random):
     theta = np.array([6.0, 0.5])
     asked = questions(random, 60, 2)

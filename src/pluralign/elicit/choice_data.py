@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError
-from pluralign.core.arrays import FloatArray
+from pluralign.core.arrays import FloatArray, varies
 from pluralign.core.choice import SAME, Choice, Question
 
 
@@ -75,7 +75,7 @@ def value_scales(questions: Sequence[Question]) -> dict[str, float]:
     total, degrees = np.zeros(len(names)), 0
     for question in questions:
         values = values_of(question, names)
-        total += ((values - values.mean(axis=0)) ** 2).sum(axis=0)
+        total += np.where(varies(values), ((values - values.mean(axis=0)) ** 2).sum(axis=0), 0.0)
         degrees += len(values) - 1
     scales = np.sqrt(total / degrees)
     return {name: float(scale) if scale > 0 else 1.0 for name, scale in zip(names, scales, strict=True)}
