@@ -230,6 +230,7 @@ def test_an_objective_that_all_plays_serve_alike_has_no_range():
     table = {"s": [(0.1, "a"), (0.3, "end")], "a": [(0.2, "end")]}
     values = ExactValues(explore(TableGame(table)), [GAIN])
     assert values.scales == {"gain": 1.0}
+    assert len(set(values.attainable(ONLY))) == 1
 
 
 def test_a_small_share_of_the_budget_makes_bavt_greedy(salt):

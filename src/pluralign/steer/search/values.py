@@ -158,9 +158,9 @@ class ExactValues:
     def attainable(self, weights: SteeringWeights) -> tuple[float, float]:
         """Weighted sums of returns of the worst and the best play, in scales."""
         rewards, start = self._weighted(weights), self._graph.start
-        return -float(_best_rests(self._graph, -rewards)[start]), float(
-            _best_rests(self._graph, rewards)[start]
-        )
+        worst = -float(_best_rests(self._graph, -rewards)[start])
+        best = float(_best_rests(self._graph, rewards)[start])
+        return worst, best if best - worst > TIE else worst
 
     def _weighted(self, weights: SteeringWeights) -> FloatArray:
         factors = weights.aligned_to(self._names) / np.array([self.scales[name] for name in self._names])
