@@ -8,6 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import chisquare
 
 import pluralign as pl
+from pluralign.elicit.choice_data import value_scales
 from pluralign.elicit.posterior import log_likelihood
 from pluralign.elicit.prior import LogNormalPrior, SimplexPrior
 
@@ -167,6 +168,15 @@ def test_an_objective_whose_options_never_differ_has_scale_1(same):
     values = tuple({"moving": float(place), "same": same} for place in range(3))
     posterior = pl.infer_weights([pl.Choice(pl.Question(decision, values), 2)])
     assert posterior.scales == {"moving": 1.0, "same": 1.0}
+
+
+def test_an_objective_that_never_differs_leaves_the_others_as_they_are(random):
+    # Three times 0.1 have the mean 0.10000000000000002.
+    asked = [question(*np.c_[random.normal(size=(3, 2)), np.full(3, 0.1)], number=n) for n in range(9)]
+    scales = value_scales(asked)
+    assert scales["c"] == 1.0
+    known = pl.infer_weights([answer(random, one, np.array([3.0, 1.0, 0.0])) for one in asked])
+    assert known.effective_samples > 1000
 
 
 def test_explains_predicts_answers_from_the_others(random):

@@ -170,6 +170,13 @@ def test_z_scores_by_hand() -> None:
         assert value.mean == pytest.approx(0.0), metric
 
 
+def test_z_scores_of_a_constant_score_are_0() -> None:
+    # The deviation of ten scores of 33.3 per cent is 7.5e-15, by the rounding of their mean.
+    played = {"random": [episode("g", {"points": 1.0})] * 10, "agent": [episode("g", {"points": 2.0})] * 2}
+    scores = harms_table(played, {"g": 3.0}, normalise=as_z_scores).normalised
+    assert scores["agent"]["score"].mean == 0.0
+
+
 def test_z_scores_need_a_spread() -> None:
     played = by_hand()
     played["random"] = played["random"][:1]

@@ -42,6 +42,13 @@ def test_exact_values_agree_with_the_front(salt):
     assert list(values.scales.values()) == pytest.approx((front.best - front.worst).tolist())
 
 
+def test_the_order_in_which_rewards_are_added_is_no_range():
+    # 0.1 + 0.2 + 0.3 and 0.3 + 0.2 + 0.1 differ by 1e-16.
+    table = {"s": [(0.1, "a"), (0.3, "b")], "a": [(0.2, "c")], "b": [(0.2, "d")], "c": [(0.3, "end")]}
+    game = TableGame(table | {"d": [(0.1, "end")]})
+    assert ExactValues(explore(game), game.info.objectives).scales == {"gain": 1.0}
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("name", ["salt_ledger", "ninth_watch"])
 def test_a_beam_of_one_with_exact_values_finds_the_best_play(name, weight, salt):

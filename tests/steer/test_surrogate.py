@@ -88,6 +88,15 @@ def test_what_is_left_out_is_predicted_or_not():
     assert np.isnan(shares["plain"])
 
 
+def test_an_outcome_that_varies_by_rounding_is_constant():
+    grid = simplex_grid(["a", "b"], 4)
+    found = [[w["a"] ** 0.5, 0.55 + 1e-16 * (number % 2)] for number, w in enumerate(grid)]
+    dial = fit_surrogate(grid, found)
+    assert dial.units.tolist() == [1.0, 1.0]
+    assert np.isnan(dial.r2()["b"])
+    assert dial.weights_for(SteeringWeights(a=0.5, b=0.5))["a"] == pytest.approx(1.0)
+
+
 def test_wishes_become_weights():
     # Outcomes saturate: half of the weight already has three quarters of the effect.
     grid = simplex_grid(["a", "b"], 4)

@@ -15,6 +15,20 @@ _ROUNDING = 1e-12
 """Share of the largest number below which differences are rounding."""
 
 
+def varies(values: FloatArray, axis: int = 0) -> BoolArray:
+    """Whether numbers differ along an axis by more than rounding, which is all that the deviation of equal
+    numbers may consist of.
+
+    >>> bool(varies(np.full(3, 0.1))), bool(np.full(3, 0.1).std() > 0)
+    (False, True)
+
+    Args:
+        values: Numbers.
+        axis: Axis along which they are compared; the result lacks it.
+    """
+    return np.ptp(values, axis=axis) > _ROUNDING * np.abs(values).max(axis=axis)
+
+
 def as_floats(values: npt.ArrayLike, field: str) -> FloatArray:
     """Numbers of a user as an array.
 
@@ -29,17 +43,3 @@ def as_floats(values: npt.ArrayLike, field: str) -> FloatArray:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"expected numbers, found {values!r:.60}", field=field) from error
-
-
-def varies(values: FloatArray) -> BoolArray:
-    """Whether the numbers of each column differ by more than rounding, shape (columns,).
-
-    The standard deviation does not say: that of a constant such as 0.1 may be what its mean is rounded by.
-
-    >>> varies(np.full((3, 1), 0.1)).tolist(), bool(np.full(3, 0.1).std() > 0)
-    ([False], True)
-
-    Args:
-        values: Numbers, shape (rows, columns).
-    """
-    return np.ptp(values, axis=0) > _ROUNDING * np.abs(values).max(axis=0)

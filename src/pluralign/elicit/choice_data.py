@@ -73,12 +73,14 @@ def value_scales(questions: Sequence[Question]) -> dict[str, float]:
     """
     names = objectives_of(questions)
     total, degrees = np.zeros(len(names)), 0
+    varied = np.zeros(len(names), dtype=bool)
     for question in questions:
         values = values_of(question, names)
-        total += np.where(varies(values), ((values - values.mean(axis=0)) ** 2).sum(axis=0), 0.0)
+        varied |= varies(values)
+        total += ((values - values.mean(axis=0)) ** 2).sum(axis=0)
         degrees += len(values) - 1
-    scales = np.sqrt(total / degrees)
-    return {name: float(scale) if scale > 0 else 1.0 for name, scale in zip(names, scales, strict=True)}
+    scales = np.where(varied & (total > 0), np.sqrt(total / degrees), 1.0)
+    return dict(zip(names, scales.tolist(), strict=True))
 
 
 def values_of(question: Question, names: Sequence[str]) -> FloatArray:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from pluralign.core import InputError, Trajectory
-from pluralign.core.arrays import FloatArray
+from pluralign.core.arrays import FloatArray, varies
 from pluralign.core.files import read_json
 from pluralign.evaluate.statistics import CONFIDENCE, Estimate
 from pluralign.games.harms import DISUTILITY, FURTHER, METRICS, POWER, VIOLATIONS
@@ -88,7 +88,10 @@ class Baseline:
         none = np.full(len(TABLE_METRICS), np.nan)
         return cls(
             means={game: rows.mean(0) for game, rows in games.items()},
-            deviations={game: rows.std(0, ddof=1) if len(rows) > 1 else none for game, rows in games.items()},
+            deviations={
+                game: np.where(varies(rows), rows.std(0, ddof=1), 0.0) if len(rows) > 1 else none
+                for game, rows in games.items()
+            },
             origin=origin,
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core import InputError, SteeringWeights, simplex_grid
-from pluralign.core.arrays import FloatArray, as_floats
+from pluralign.core.arrays import FloatArray, as_floats, varies
 from pluralign.core.checks import checked, require_at_least
 from pluralign.core.pareto import non_dominated
 from pluralign.steer.design import fill, fine_grid, least_points
@@ -67,8 +67,7 @@ class Surrogate:
     @property
     def units(self) -> FloatArray:
         """Range of each outcome over the evaluated weightings, 1 if it is 0; shape (objectives,)."""
-        spans: FloatArray = np.ptp(self.outcomes, axis=0)
-        return np.where(spans > 0, spans, 1.0)
+        return np.where(varies(self.outcomes), np.ptp(self.outcomes, axis=0), 1.0)
 
     @checked
     def weights_for(self, wish: SteeringWeights) -> SteeringWeights:
@@ -143,7 +142,8 @@ class Surrogate:
             left_out[out] = predicted(parts, seen, self.weightings[out], self.link)
         squares = ((self.outcomes - left_out) ** 2).sum(axis=0)
         total = ((self.outcomes - self.outcomes.mean(axis=0)) ** 2).sum(axis=0)
-        shares = np.where(total > 0, 1.0 - squares / np.where(total > 0, total, 1.0), np.nan)
+        known = varies(self.outcomes) & (total > 0)
+        shares = np.where(known, 1.0 - squares / np.where(known, total, 1.0), np.nan)
         return dict(zip(self.objectives, shares.tolist(), strict=True))
 
     def _refined(

@@ -22,8 +22,8 @@ def blended(job: MainJob, weights: SteeringWeights) -> Objective:
     returns = [t.returns() for t in read_trajectories(job.trajectories)]
     coefficients: dict[str, float] = {}
     for objective in job.objectives:
-        own = np.array([[row[objective.name]] for row in returns])
-        spread = float(own.std()) if varies(own).all() else 1.0
+        own = np.array([r[objective.name] for r in returns])
+        spread = float(own.std()) if varies(own) else 1.0
         for metric, value in objective.coefficients.items():
             share = weights[objective.name] * value / spread
             coefficients[metric] = coefficients.get(metric, 0.0) + share

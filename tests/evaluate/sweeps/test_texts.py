@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,29 @@ def test_scale_and_reference_point():
     moved = [replace(p, rewards={n: 5 * v - 3 for n, v in p.rewards.items()}) for p in noisy(0.2)]
     for a, b in zip(compare_sides(noisy(0.2), NAMES).sides, compare_sides(moved, NAMES).sides, strict=True):
         assert a.hypervolume.mean == pytest.approx(b.hypervolume.mean)
+
+
+def test_a_constant_reward_has_no_unit_of_its_own():
+    # The deviation of six times 0.1 is 1.5e-17, which is the rounding of their mean.
+    base = point("base", None, [0.1] * 6, [0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    ends = [point("steered", w, [w] * 6, [0.0, 1.0, 2.0, 1.0, 0.0, 1.0]) for w in (0.0, 1.0)]
+    fronts = compare_sides([*ends, base], ["helpful", "harmless"])
+    assert fronts.unit[0] == 1.0
+    assert fronts.sides[0].means[:, 0].tolist() == pytest.approx([-0.1, 0.9])
+
+
+@pytest.mark.parametrize("order", list(permutations([1 / 3, 2 / 3, 1.0, 0.2]))[:6])
+def test_the_order_of_prompts_decides_no_hypervolume(order):
+    plain = [1 / 3, 2 / 3, 1.0, 0.2]
+    sides = [
+        point("steered", 1.0, [1.0, 2.0, 3.0, 4.5], order),
+        point("steered", 0.0, [0.0, 2.0, 3.0, 4.0], plain),
+        point("base", None, [0.0, 1.0, 2.0, 2.0], plain),
+    ]  # fmt: skip
+    fronts = compare_sides(sides, ["helpful", "harmless"])
+    assert fronts.reference[1] == pytest.approx(-0.1)
+    assert fronts.sides[0].hypervolume.mean == pytest.approx(0.157975, abs=1e-6)
+    assert fronts.sides[0].front == (0,)
 
 
 def test_what_cannot_be_compared_is_refused():

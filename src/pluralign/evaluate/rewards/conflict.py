@@ -243,5 +243,5 @@ def _between(samples: Sequence[FloatArray]) -> list[float]:
     centre = whole.mean(axis=0)
     apart = sum(len(own) * (own.mean(axis=0) - centre) ** 2 for own in samples)
     total = ((whole - centre) ** 2).sum(axis=0)
-    moves = varies(whole) & (total > 0)
-    return np.where(moves, apart / np.where(moves, total, 1.0), 0.0).tolist()
+    differ = varies(whole) & (total > 0)
+    return np.where(differ, apart / np.where(differ, total, 1.0), 0.0).tolist()

@@ -14,6 +14,7 @@ from pluralign.evaluate.statistics import CONFIDENCE, Estimate, of_resamples, re
 from pluralign.evaluate.sweeps.texts import TextPoint
 
 _RESAMPLES = 1000
+_DECIMALS = 12
 MARGIN = 0.1
 """Distance of the reference point below the lowest mean of all points, as a share of the range. The ends of
 every front therefore count, and no side is favoured."""
@@ -96,22 +97,25 @@ def compare_sides(
     prompts = len(raw)
     if prompts < 2:
         raise InputError("expected at least two prompts, found one: intervals are over prompts")
-    spread = raw.std(axis=0, ddof=1)
     # If the base model's rewards are constant, their unit stays.
-    origin, unit = raw.mean(axis=0), np.where(varies(raw), spread, 1.0)
+    origin, unit = raw.mean(axis=0), np.where(varies(raw), raw.std(axis=0, ddof=1), 1.0)
     scaled = {
         label: np.stack([(p.array(objectives) - origin) / unit for p in points if p.side == label])
         for label in labels
     }
     if not all(np.isfinite(values).all() for values in scaled.values()):
         raise InputError("a reward is not finite")
-    reference = reference_below(np.concatenate([values.mean(axis=1) for values in scaled.values()]))
+    # Means of the same rewards in another order differ by rounding, which is no range and dominates nothing.
+    mean: dict[str, FloatArray] = {
+        label: np.round(values.mean(axis=1), _DECIMALS) for label, values in scaled.items()
+    }
+    reference = reference_below(np.concatenate(list(mean.values())))
     draws = resampling_weights(prompts, _RESAMPLES, np.random.default_rng(seed))
     volumes = {label: _volumes(values, draws, reference) for label, values in scaled.items() if label != base}
     first = next(iter(volumes))
     sides: list[SideFront] = []
     for label, (found, resampled) in volumes.items():
-        values, means = scaled[label], scaled[label].mean(axis=1)
+        values, means = scaled[label], mean[label]
         gap = (volumes[first][0] - found, volumes[first][1] - resampled)
         sides.append(
             SideFront(

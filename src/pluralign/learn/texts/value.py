@@ -130,7 +130,7 @@ def _scale(rows: Sequence[ScoredCompletion]) -> RewardScale:
         deviation = float(rewards.std())
     if not math.isfinite(deviation):
         raise InputError(f"too large: the greatest is {np.abs(rewards).max():g}", field="reward")
-    if not varies(rewards[:, None]).all():
+    if not varies(rewards):
         raise InputError(f"all {len(rows)} training rewards are {rewards[0]:g}: there is nothing to learn")
     return RewardScale(float(rewards.mean()), deviation)
 
