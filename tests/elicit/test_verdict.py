@@ -69,6 +69,19 @@ def test_the_unsupported_middle():
     assert explained_by_weights([pl.Choice(middle, (0, 1, 2))]).feasible
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_what_is_left_is_explained_whatever_the_unit_and_the_ties(random, size):
+    for _ in range(12):
+        values = random.choice([0.0, 0.5, 1.0], size=(5, 2, 2)) * size
+        choices = [pl.Choice(question(*own, number=n), 0) for n, own in enumerate(values)]
+        found = explained_by_weights(choices, scales=units(2))
+        left = [one for place, one in enumerate(choices) if place not in found.removed]
+        assert not left or explained_by_weights(left, scales=units(2)).feasible
+        if not found.feasible:
+            against = [choices[place] for place in found.contradicting]
+            assert not explained_by_weights(against, scales=units(2)).feasible
+
+
 def test_contradictions_are_shown_and_the_rest_is_explained(random):
     cycle = [((3, 1, 2), (2, 3, 1)), ((2, 3, 1), (1, 2, 3)), ((1, 2, 3), (3, 1, 2))]
     choices = [pl.Choice(question(first, second), 0) for first, second in cycle]

@@ -22,6 +22,9 @@ _optimize: Any = import_module("scipy.optimize")
 _SECONDS = 10.0
 # Smallest margin, as a share of the largest difference, that counts as strict.
 _STRICT = 1e-7
+# Margin that is asked of the answers that are left, as such a share: to the solver a millionth of an answer
+# is none, and a millionth of the slack of one that is removed may not make up for it.
+_KEPT = 1e-5
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,9 @@ def explained_by_weights(
     if not len(apart):
         return Feasibility(np.inf, None, (), (), True)
     apart = apart / units
+    # The solvers' tolerances are those of numbers of about 1.
+    size = float(np.abs(apart).max()) or 1.0
+    apart = apart / size
     objective = np.append(np.zeros(len(names)), -1.0)
     found = _optimize.linprog(
         objective,
@@ -94,13 +100,12 @@ def explained_by_weights(
         bounds=[(0, 1)] * len(names) + [(None, None)],
     )
     margin = float(-found.fun)
-    tolerance = _STRICT * max(float(np.abs(apart).max()), 1e-300)
     weights = SteeringWeights(dict(zip(names, _on_simplex(found.x[:-1]), strict=True)))
-    if margin > tolerance:
-        return Feasibility(margin, weights, (), (), True)
-    contradicting, first = _contradicting(apart, owner, len(choices), tolerance)
-    removed, second = _removed(apart, owner, len(choices), tolerance)
-    return Feasibility(min(margin, 0.0), weights, contradicting, removed, first and second)
+    if margin > _STRICT:
+        return Feasibility(margin * size, weights, (), (), True)
+    contradicting, first = _contradicting(apart, owner, len(choices))
+    removed, second = _removed(apart, owner, len(choices))
+    return Feasibility(min(margin * size, 0.0), weights, contradicting, removed, first and second)
 
 
 def _on_simplex(found: FloatArray) -> list[float]:
@@ -124,7 +129,7 @@ def _differences(choices: Sequence[Choice], names: Sequence[str]) -> tuple[Float
 
 
 def _contradicting(
-    apart: FloatArray, owner: npt.NDArray[np.int64], choices: int, tolerance: float
+    apart: FloatArray, owner: npt.NDArray[np.int64], choices: int
 ) -> tuple[tuple[int, ...], bool]:
     """Fewest choices with a convex combination of differences that is at most 0 in every objective."""
     rows = len(apart)
@@ -132,7 +137,7 @@ def _contradicting(
     belongs[np.arange(rows), owner] = 1.0
     constraints = [
         _optimize.LinearConstraint(
-            np.hstack([apart.T, np.zeros((apart.shape[1], choices))]), -np.inf, tolerance
+            np.hstack([apart.T, np.zeros((apart.shape[1], choices))]), -np.inf, _STRICT
         ),
         _optimize.LinearConstraint(np.append(np.ones(rows), np.zeros(choices))[None], 1.0, 1.0),
         _optimize.LinearConstraint(np.hstack([np.eye(rows), -belongs]), -np.inf, 0.0),
@@ -140,16 +145,14 @@ def _contradicting(
     return _smallest(rows, choices, constraints)
 
 
-def _removed(
-    apart: FloatArray, owner: npt.NDArray[np.int64], choices: int, tolerance: float
-) -> tuple[tuple[int, ...], bool]:
+def _removed(apart: FloatArray, owner: npt.NDArray[np.int64], choices: int) -> tuple[tuple[int, ...], bool]:
     """Fewest choices without which the others have weights with a strict margin."""
     rows, names = apart.shape
     slack = np.zeros((rows, choices))
     # The most that a row can lack on the simplex.
-    slack[np.arange(rows), owner] = (10 * tolerance - apart.min(axis=1)).clip(min=0.0)
+    slack[np.arange(rows), owner] = (_KEPT - apart.min(axis=1)).clip(min=0.0)
     constraints = [
-        _optimize.LinearConstraint(np.hstack([apart, slack]), 10 * tolerance, np.inf),
+        _optimize.LinearConstraint(np.hstack([apart, slack]), _KEPT, np.inf),
         _optimize.LinearConstraint(np.append(np.ones(names), np.zeros(choices))[None], 1.0, 1.0),
     ]
     return _smallest(names, choices, constraints)
