@@ -1,6 +1,7 @@
 """Standard errors and intervals."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -222,6 +223,25 @@ def test_clusters_that_say_one_thing_count_once():
     assert estimate_clusters([1.0, 1.0, 4.0], "aab").mean == pytest.approx(2.0)
     with pytest.raises(InputError, match="cluster for each of 3 values, found 2"):
         estimate_clusters([1.0, 1.0, 4.0], "ab")
+
+
+@pytest.mark.parametrize("clusters", [2, 5, 14])
+def test_intervals_of_few_clusters_hold_the_mean(clusters):
+    rng = np.random.default_rng(0)
+    owners = np.repeat(np.arange(clusters), 6)
+    held = 0
+    for _ in range(300):
+        values = rng.normal(size=clusters)[owners] + rng.normal(size=len(owners))
+        found = estimate_clusters(values, owners.tolist())
+        held += found.low <= 0 <= found.high
+    assert held / 300 == pytest.approx(0.95, abs=0.04)
+
+
+def test_clusters_of_one_value_are_values_and_one_cluster_says_nothing():
+    values = [1.0, 5.0, 2.5, 4.0]
+    assert astuple(estimate_clusters(values, "abcd")) == pytest.approx(astuple(estimate(values)))
+    with pytest.raises(InputError, match="two clusters or more, found one"):
+        estimate_clusters(values, "aaaa")
 
 
 def test_the_mean_of_the_worst_share():

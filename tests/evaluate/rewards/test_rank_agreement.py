@@ -72,6 +72,25 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty():
     assert misses <= 13
 
 
+def test_one_decision_says_nothing_of_others():
+    found = rank_agreement(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 2, 4]), np.zeros(4, dtype=int))
+    for one in (found.spearman, found.kendall, found.within):
+        assert (one.low, one.high) == (-1.0, 1.0)
+    assert found.kendall.value == pytest.approx(2 / 3)
+
+
+def test_intervals_of_the_mean_within_few_decisions_hold_it():
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(4), 6)
+    held = 0
+    for _ in range(200):
+        truth = rng.normal(size=24)
+        found = rank_agreement(truth, truth + rng.normal(size=24), owner, resamples=50).within
+        # Of a pair with correlation sqrt(1/2), tau is 2 / pi asin(sqrt(1/2)) = 1 / 2.
+        held += found.low <= 0.5 <= found.high
+    assert held / 200 == pytest.approx(0.95, abs=0.04)
+
+
 def test_it_is_seeded():
     rng = np.random.default_rng(0)
     x, y, owner = rng.normal(size=30), rng.normal(size=30), np.repeat(np.arange(10), 3)

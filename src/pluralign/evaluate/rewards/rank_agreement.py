@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.evaluate.rank_correlation import Correlation
-from pluralign.evaluate.statistics import CONFIDENCE, percentile, resampling_weights
+from pluralign.evaluate.statistics import CONFIDENCE, by_number, percentile, resampling_weights
 
 RESAMPLES = 1000
 
@@ -37,7 +37,8 @@ def rank_agreement(
     """Spearman's rho and Kendall's tau-b, over all rows and within decisions.
 
     Intervals are percentiles over resampled decisions, each with all its options, since options of one
-    decision are not independent. If either side is constant, the correlation is reported as zero.
+    decision are not independent; of one decision they are everything, and of the mean within few decisions
+    Student's (`statistics.by_number`). If either side is constant, the correlation is reported as zero.
 
     Args:
         first: First value of each row.
@@ -61,8 +62,8 @@ def rank_agreement(
     # The first row of weights represents the data itself.
     weights = np.vstack([np.ones(decisions), drawn])[:, decision].astype(np.float32)
     x, y = _signs(first), _signs(second)
-    rho = _correlation(first, _spearman(weights, x, y), len(first))
-    tau = _correlation(first, _kendall(weights, x, y), len(first))
+    rho = _correlation(decisions, _spearman(weights, x, y), len(first))
+    tau = _correlation(decisions, _kendall(weights, x, y), len(first))
     return RankAgreement(rho, tau, _within(x, y, decision, resamples, rng))
 
 
@@ -104,8 +105,10 @@ def _within(x: Signs, y: Signs, decision: IntArray, resamples: int, rng: np.rand
     taus = np.nan_to_num(_ratio(concordance[untied], np.sqrt(in_x[untied] * in_y[untied])))
     if not len(taus):
         return Correlation(0.0, 0.0, 0.0, 0)
-    means = resampling_weights(len(taus), resamples, rng) @ taus
-    return _correlation(taus, np.concatenate([[taus.mean()], means]), len(taus))
+    means, low, high = resampling_weights(len(taus), resamples, rng) @ taus, -1.0, 1.0
+    if len(taus) > 1:
+        low, high = by_number(taus, means, CONFIDENCE)
+    return Correlation(float(taus.mean()), max(low, -1.0), min(high, 1.0), len(taus))
 
 
 def _ratio(over: FloatArray, under: FloatArray) -> FloatArray:
@@ -113,9 +116,12 @@ def _ratio(over: FloatArray, under: FloatArray) -> FloatArray:
     return np.divide(over, under, out=np.full_like(under, np.nan), where=under > 0)
 
 
-def _correlation(values: FloatArray, found: FloatArray, pairs: int) -> Correlation:
+def _correlation(decisions: int, found: FloatArray, pairs: int) -> Correlation:
     """The first value with percentiles of the rest; resamples with a constant side are left out."""
     if np.isnan(found[0]):
         return Correlation(0.0, 0.0, 0.0, pairs)
-    low, high = percentile(values, found[1:][~np.isnan(found[1:])], CONFIDENCE)
+    low, high = -1.0, 1.0
+    if decisions > 1:
+        resampled = found[1:][~np.isnan(found[1:])]
+        low, high = percentile(resampled, resampled, CONFIDENCE)
     return Correlation(float(np.clip(found[0], -1.0, 1.0)), low, high, pairs)
