@@ -11,6 +11,9 @@ from scipy import stats
 
 from pluralign.core import InputError
 from pluralign.evaluate.rank_correlation import spearman
+from pluralign.evaluate.rewards.best_of_n import best_of_n
+from pluralign.evaluate.rewards.conflict import find_conflict
+from pluralign.evaluate.rewards.separation import separation
 from pluralign.evaluate.statistics import (
     Estimate,
     bias_corrected,
@@ -23,6 +26,8 @@ from pluralign.evaluate.statistics import (
     resampling_weights,
     standard_error,
 )
+from pluralign.evaluate.values.drift import stance_drift
+from pluralign.evaluate.values.stances import StanceQuestion
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
 
@@ -242,6 +247,19 @@ def test_clusters_of_one_value_are_values_and_one_cluster_says_nothing():
     assert astuple(estimate_clusters(values, "abcd")) == pytest.approx(astuple(estimate(values)))
     with pytest.raises(InputError, match="two clusters or more, found one"):
         estimate_clusters(values, "aaaa")
+
+
+def test_intervals_of_shares_are_shares():
+    # Student's intervals of three prompts reach from -0.73 to 1.98, and from -0.35 to 1.57.
+    first, second = ({"p": [1, 2], "q": [0], "r": [3]}, {"p": [2, 3], "q": [1], "r": [2]})
+    rewards, worth = np.array([[1.0, 2], [3, 1], [1, 2]]), np.array([[1.0, 2], [1, 2], [0, 1]])
+    won = best_of_n(rewards, worth, np.array([1.0, 1.0, 1.0])).win_rate
+    samples = {"a": [[0.0, 1, 2], [0, 1, 2]], "b": [[2.0, 1, 0], [0, 1, 2]]}
+    asked = [StanceQuestion("t", f"{n}", f"{n}", "yes", "no") for n in range(3)]
+    (moved,) = stance_drift(asked, np.array([[0.1, 0.0, 0.4], [1.0, 1.0, 0.6]]), [0, 1])
+    for share in (separation(first, second).auc, *won, find_conflict(samples, ["p", "q"]).volume):
+        assert 0 <= share.low <= share.mean <= share.high <= 1
+    assert -1 <= moved.magnitude.low < moved.magnitude.high == 1
 
 
 def test_the_mean_of_the_worst_share():

@@ -229,7 +229,7 @@ def _report(
 
 
 def _mean(values: Sequence[float]) -> Estimate | None:
-    return estimate(values) if len(values) > 1 else None
+    return estimate(values).within(-1.0, 1.0) if len(values) > 1 else None
 
 
 def _places(trajectory: Trajectory, passages: int) -> list[int]:

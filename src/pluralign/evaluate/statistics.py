@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -39,6 +39,14 @@ class Estimate:
     def to_json(self) -> dict[str, float | None]:
         """As a JSON object; null for infinite values, which JSON cannot express."""
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+    def within(self, least: float, most: float) -> Estimate:
+        """The same of something that cannot be below or above these numbers: the interval ends there.
+
+        >>> Estimate(0.6, 0.3, -0.7, 1.9).within(0.0, 1.0)
+        Estimate(mean=0.6, stderr=0.3, low=0.0, high=1.0)
+        """
+        return replace(self, low=max(least, self.low), high=min(most, self.high))
 
     def with_error(self, digits: int = 3) -> str:
         """Mean and standard error as text."""

@@ -144,7 +144,8 @@ def best_of_n(
                 f"expected one for each of {prompts} prompts, found {len(held_against)}", field="baseline"
             )
         gaps = np.asarray(golden, dtype=np.float64) - held_against[:, None]
-        wins = tuple(summarise(expected_best(proxy, (np.sign(gaps) + 1.0) / 2.0)))
+        shares = summarise(expected_best(proxy, (np.sign(gaps) + 1.0) / 2.0))
+        wins = tuple(share.within(0.0, 1.0) for share in shares)
     bounds = tuple(kl_bound(n) for n in range(1, samples + 1))
     return BestOfN(tuple(summarise(by_prompt)), bounds, wins, by_prompt)
 

@@ -77,7 +77,7 @@ class Conflict:
     def volume(self) -> Estimate | None:
         """Mean of ``volumes`` over prompts where several rewards differ; None if there are fewer than two."""
         known = self.volumes[~np.isnan(self.volumes)]
-        return estimate(known) if len(known) > 1 else None
+        return estimate(known).within(0.0, 1.0) if len(known) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
         """All figures as JSON values."""

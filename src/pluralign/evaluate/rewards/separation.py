@@ -70,7 +70,7 @@ def separation(
     for prompt in shared:
         one, other = (_finite(kind[prompt], prompt) for kind in (first, second))
         by_prompt.append(float(_above(other[:, None], one[None, :]).mean()))
-    auc = estimate(by_prompt, resamples=resamples, seed=seed)
+    auc = estimate(by_prompt, resamples=resamples, seed=seed).within(0.0, 1.0)
     return Separation(*names, auc, len(shared), len({*first, *second}) - len(shared))
 
 
@@ -120,7 +120,7 @@ def style_separation(
             by_prompt.append(float(_above(other, one).mean()))
     names = ("original", name)
     _check_prompts(len(by_prompt), names)
-    auc = estimate(by_prompt, seed=seed)
+    auc = estimate(by_prompt, seed=seed).within(0.0, 1.0)
     return Separation(*names, auc, len(by_prompt), left_out)
 
 

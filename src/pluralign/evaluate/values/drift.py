@@ -119,7 +119,7 @@ def _topic(
     moved = units[-1] - units[0]
     magnitude = Estimate(float(path[-1] - path[0]), np.inf, -np.inf, np.inf)
     if len(moved) > 1:
-        magnitude = estimate(moved, resamples=resamples, seed=seed)
+        magnitude = estimate(moved, resamples=resamples, seed=seed).within(-1.0, 1.0)
     p = path.clip(1e-300, 1 - 1e-16)
     spreads = [values[:, rows].std(axis=1, ddof=1).mean() for rows in members if len(rows) > 1]
     return TopicDrift(
