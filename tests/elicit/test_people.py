@@ -60,6 +60,17 @@ def test_that_about_the_same_was_offered_changes_no_comparison_of_utilities(rand
     assert compare_utilities(offered) == compare_utilities(choices)
 
 
+def test_a_search_that_leaves_the_numbers_goes_on():
+    # Of these random answers, the search for the strength of "worst objective" tries exp(710) and more.
+    random = np.random.default_rng(18)
+    random.dirichlet([1, 1])
+    choices = []
+    for number in range(30):
+        asked = question(*random.normal(size=(2, 2)), number=number)
+        choices.append(pl.Choice(asked, int(random.choice(2, p=[0.5, 0.5]))))
+    assert all(np.isfinite(fit.log_likelihood) for fit in compare_utilities(choices).fits)
+
+
 def test_comparisons_need_answers():
     with pytest.raises(pl.InputError, match="at least 10"):
         compare_utilities([pl.Choice(question((1, 0), (0, 1)), 0)] * 3)

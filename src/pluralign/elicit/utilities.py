@@ -181,7 +181,7 @@ def _power_mean(values: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def _worst(values: FloatArray, x: FloatArray) -> FloatArray:
-    return math.exp(x[0]) * (values * np.exp(-x[1:])).min(axis=-1)
+    return np.exp(x[0]) * (values * np.exp(-x[1:])).min(axis=-1)
 
 
 def _orders(objectives: int) -> Iterator[Utility]:
