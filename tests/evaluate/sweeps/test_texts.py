@@ -17,7 +17,7 @@ from pluralign.evaluate.sweeps.fronts import compare_sides, reference_below
 from pluralign.evaluate.sweeps.sides import SideBuilder
 from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, text_sweep, weighted_writer
 from pluralign.evaluate.text_report.model import TextReport
-from pluralign.evaluate.text_report.page import write_text_picture, write_text_report
+from pluralign.evaluate.text_report.page import make_page, write_text_picture, write_text_report
 from pluralign.evaluate.text_report.words import headline, takeaway
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.decoding import Decoding
@@ -264,6 +264,14 @@ def test_the_report_says_what_was_measured(tmp_path):
     picture = write_text_picture(report, tmp_path / "picture.svg").read_text()
     assert "w = 0.5" in picture
     assert picture == write_text_picture(report, tmp_path / "again.svg").read_text()
+
+
+def test_rewards_of_several_samples_are_not_told_as_those_of_the_one_shown():
+    points = [replace(p, texts=[["one", "two", "three"]] * 40) for p in noisy(0.2)]
+    report = TextReport(compare_sides(points, NAMES), [str(number) for number in range(40)])
+    assert "<small>mean of 3 samples: helpful " in make_page(report)
+    alone = replace(report, fronts=compare_sides([replace(p, texts=[["one"]] * 40) for p in points], NAMES))
+    assert "samples: " not in make_page(alone)
 
 
 def test_three_objectives_are_told_by_all_their_weights(tmp_path):

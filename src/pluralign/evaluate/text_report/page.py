@@ -82,11 +82,13 @@ def _alt(report: TextReport) -> str:
 
 
 def _describe_rewards(report: TextReport, point: TextPoint, prompt: int) -> str:
-    scaled = report.fronts.normalised(point)[prompt]
-    return ", ".join(
+    """Rewards of a prompt's answers, of which the first is shown."""
+    scaled, samples = report.fronts.normalised(point)[prompt], len(point.texts[prompt])
+    rewards = ", ".join(
         f"{plain(name)} {number(round(float(value), 2))}"
         for name, value in zip(report.fronts.objectives, scaled, strict=True)
     )
+    return rewards if samples == 1 else f"mean of {samples} samples: {rewards}"
 
 
 def _spaced(weightings: Sequence[SteeringWeights]) -> list[SteeringWeights]:
