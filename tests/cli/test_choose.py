@@ -258,3 +258,26 @@ def test_a_verdict_is_on_what_the_completions_are_chosen_by(tmp_path):
         found = choose_best(load_answers(rows), rewards, known, tmp_path / "kept.jsonl", lower_bound=bound)
         assert found.best == [best]
         assert (found.verdicts[0].decided, found.verdicts[0].undominated) == (True, (best,))
+
+
+def test_a_completion_that_was_drawn_twice_is_one(tmp_path):
+    import pluralign as pl
+    from pluralign.core import OptionRewards
+    from pluralign.data.answers import load_answers
+    from pluralign.evaluate.rewards.choose import choose_best
+
+    class Longer:
+        name, counts = "longer", {}
+
+        def score_decisions(self, decisions):
+            found = [np.array([float(len(option)) for option in one.options]) for one in decisions]
+            return [OptionRewards(own, 0 * own) for own in found]
+
+    values = ({"kind": 1.0, "brief": 0.0}, {"kind": 0.0, "brief": 1.0})
+    known = pl.infer_weights([pl.Choice(pl.Question(pl.Decision("q", ("a", "b")), values), 0)])
+    rows = [{"prompt": "p", "completion": text} for text in (" a", " and", " and")]
+    rows += [{"prompt": "r", "completion": text} for text in (" b", " b")]
+    rewards = {"kind": Longer(), "brief": Longer()}
+    found = choose_best(load_answers(rows), rewards, known, tmp_path / "kept.jsonl")
+    assert [(one.decided, one.undominated) for one in found.verdicts] == [(True, (1, 2)), (True, (0, 1))]
+    assert found.undecided == 0

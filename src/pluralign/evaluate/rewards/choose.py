@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,8 @@ def _verdicts(
     inferred: WeightPosterior, answers: Sequence[Answers], scored: Mapping[str, Sequence[OptionRewards]],
     lower_bound: float,
 ) -> list[Verdict | None]:  # fmt: skip
-    """Verdicts on what the completions are chosen by: rewards less their uncertainty."""
+    """Verdicts on what the completions are chosen by: rewards less their uncertainty. Equal completions are
+    one."""
     found: list[Verdict | None] = []
     for number, one in enumerate(answers):
         count = len(one.completions)
@@ -164,7 +165,12 @@ def _verdicts(
         decision = Decision("", tuple(str(place) for place in range(count)))
         rewards = {n: own[number].mean - lower_bound * own[number].sigma for n, own in scored.items()}
         values = tuple({n: float(own[k]) for n, own in rewards.items()} for k in range(count))
-        found.append(decide(inferred, Question(decision, values)) if count > 1 else None)
+        if count == 1:
+            found.append(None)
+            continue
+        verdict = decide(inferred, Question(decision, values))
+        left = {json.dumps(one.completions[place]) for place in verdict.undominated}
+        found.append(replace(verdict, decided=len(left) == 1))
     return found
 
 
