@@ -43,6 +43,16 @@ def unsure(tmp_path_factory):
     return load_posterior(path)
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
+def test_weights_from_a_file_are_those_that_it_tells(names, tmp_path):
+    inferred = answers(names, (8, 3))
+    told = save_posterior(inferred, tmp_path / "weights.json", {})
+    found = load_posterior(tmp_path / "weights.json")
+    assert dict(found.mean) == pytest.approx(told["weights"], abs=0.002)
+    for name in names:
+        assert found.interval(name) == pytest.approx(told["intervals"][name], abs=0.02)
+
+
 def test_requests_without_weights_get_the_mean_and_its_intervals(serve, chat, unsure):
     with serve(inferred=unsure) as server:
         mean = {name: unsure.mean[name] for name in ("one", "two", "three")}

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from pluralign.core import InputError, SteeringWeights
+from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_list, is_object
 from pluralign.elicit.posterior import WeightPosterior
@@ -32,7 +33,7 @@ def save_posterior(posterior: WeightPosterior, path: Path, more: Mapping[str, An
         The summary and the further entries.
     """
     summary = {**posterior.to_json(), **more}
-    draws = posterior.draw(_DRAWS)[:, : len(posterior.objectives)]
+    draws = _even_draws(posterior, _DRAWS)
     write_json(path, {**summary, "draws": [[float(f"{x:.{_DIGITS}g}") for x in row] for row in draws]})
     return summary
 
@@ -82,6 +83,29 @@ def load_implied_dial(path: str | Path) -> SteeringWeights:
         raise InputError(error.message, path=path, field="dial") from error
 
 
+def _even_draws(posterior: WeightPosterior, count: int) -> FloatArray:
+    """Draws of decisiveness x weights with equal probabilities, evenly spaced along a path through the
+    weights, so that their means and intervals are close to those of all draws."""
+    path = _path(posterior.weights, np.arange(len(posterior.weights)), 0, count)
+    places = (np.arange(count) + 0.5) / count
+    index = np.searchsorted(np.cumsum(posterior.shares[path]), places).clip(max=len(path) - 1)
+    return posterior.theta[path[index]]
+
+
+def _path(weights: FloatArray, rows: IntArray, objective: int, count: int) -> IntArray:
+    """These rows in an order in which neighbours have similar weights: forth and back by one objective
+    within each part by the one before."""
+    left = weights.shape[1] - 1 - objective
+    order = rows[np.argsort(weights[rows, objective], kind="stable")]
+    if left <= 1:
+        return order
+    parts = max(1, round(count ** (1 / left)))
+    found = [
+        _path(weights, part, objective + 1, max(1, count // parts)) for part in np.array_split(order, parts)
+    ]
+    return np.concatenate([part[:: -1 if number % 2 else 1] for number, part in enumerate(found)])
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -90,7 +114,7 @@ def _is_scale(value: Any) -> bool:
     return _is_number(value) and value > 0
 
 
-def _draws(rows: Sequence[Any], objectives: int, path: str | Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _draws(rows: Sequence[Any], objectives: int, path: str | Path) -> FloatArray:
     try:
         draws = np.array(rows, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -102,13 +126,13 @@ def _draws(rows: Sequence[Any], objectives: int, path: str | Path) -> np.ndarray
     return draws
 
 
-def _positive(draws: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+def _positive(draws: FloatArray) -> bool:
     return bool((draws > 0).all() and np.isfinite(draws).all())
 
 
-def _density(draws: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _density(draws: FloatArray) -> FloatArray:
     """Minus the squared distance from the mean of log theta, which orders draws as a normal density does."""
     logs = np.log(draws)
     apart = logs - logs.mean(axis=0)
-    inverse: np.ndarray[Any, np.dtype[np.float64]] = cast("Any", np).linalg.pinv(apart.T @ apart / len(apart))
+    inverse: FloatArray = cast("Any", np).linalg.pinv(apart.T @ apart / len(apart))
     return -np.einsum("di,ij,dj->d", apart, inverse, apart)
