@@ -215,3 +215,17 @@ def test_the_proxy_point_is_where_the_golden_reward_peaks():
     assert palette.expected["proxy"] == pytest.approx(found.level)
     rising = proxy_point(proxy, proxy)
     assert (rising.n, rising.peaks, rising.lost.mean) == (8, False, 0.0)
+
+
+def test_repeated_samples_lose_nothing_by_rounding():
+    # The best text was drawn three times: the last three N are the same.
+    rng = np.random.default_rng(0)
+    for samples in range(5, 40):
+        proxy = rng.normal(size=(3, samples)) - 10
+        proxy[:, :3] = 0.0
+        golden = rng.normal(size=(3, samples)) / 3 - 9
+        golden[:, :3] = 0.1
+        found = proxy_point(proxy, golden)
+        assert (found.n, found.peaks, found.lost.mean) == (samples, False, 0.0)
+        # A reward that is the same for all loses nothing either.
+        assert not proxy_point(np.zeros_like(proxy), golden).peaks

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.rewards.best_of_n import expected_best
 from pluralign.evaluate.statistics import Estimate, paired_difference
+
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class ProxyPoint:
     """Where best-of-N by a reward has its highest golden reward.
 
     Args:
-        n: Number N of samples at which the mean golden reward is highest.
+        n: Number N of samples at which the mean golden reward is highest; the largest of equals, after which
+            it falls.
         level: Mean reward of the best of N, in the reward's own unit: a level for `meet_targets`.
         lost: Golden reward at N minus that at the largest number of samples.
         peaks: Whether N is below the largest number; otherwise more samples may still help.
@@ -47,7 +52,9 @@ def proxy_point(proxy: FloatArray, golden: FloatArray, *, seed: int = 0) -> Prox
             finite.
     """
     reached = expected_best(proxy, golden)
-    place = int(reached.mean(axis=0).argmax())
+    means = reached.mean(axis=0)
+    # Where samples repeat, means differ by rounding alone.
+    place = int(np.flatnonzero(means >= means.max() - _ROUNDING * np.abs(golden).max())[-1])
     level = float(expected_best(proxy, proxy)[:, place].mean())
     lost = paired_difference(reached[:, place], reached[:, -1], seed=seed)
     return ProxyPoint(place + 1, level, lost, place + 1 < reached.shape[1])
