@@ -19,8 +19,6 @@ from pluralign.elicit.sampling import Target, sample
 _ROUNDS = 6
 _FITS = 10
 _DRAWS = 1024
-# Standard deviations of the learned prior are not below this, so that a person's own answers always count.
-_LEAST_DEVIATION = 0.1
 
 
 @checked
@@ -35,7 +33,9 @@ def learn_prior(
     """Learn how weights are distributed over people, for use as a prior of another person's weights.
 
     Empirical Bayes: the log-normal distribution of decisiveness x weights that makes all people's choices
-    most probable, by EM over draws weighted by importance.
+    most probable, by EM over draws weighted by importance. One more person is distributed as in the prior
+    without other people, and deviations are wider by what few people leave unknown of the mean: intervals by
+    the moments of few people alone are much too short.
 
     Args:
         people: Choices of each person; the person whose weights are inferred afterwards is none of them.
@@ -55,7 +55,7 @@ def learn_prior(
     names = tuple(objectives) if objectives is not None else objectives_of(questions)
     units = dict(scales) if scales is not None else value_scales(questions)
     data = [choice_data(choices, names, units) for choices in known]
-    prior = LogNormalPrior((math.log(DECISIVENESS / len(names)),) * len(names), (1.0,) * len(names))
+    prior = LogNormalPrior((_start(len(names)),) * len(names), (1.0,) * len(names))
     for number in range(_ROUNDS):
         drawn = [
             sample(Target(one, prior, len(names), lapse), _DRAWS, seed + number, FEW_EFFECTIVE / 4)
@@ -67,7 +67,8 @@ def learn_prior(
             fixed = np.log(np.stack([one.shares for one in drawn])) - prior.log_density(log_theta)
         for _ in range(_FITS):
             prior = _fitted(log_theta, fixed, prior)
-    return prior
+    mean, deviation = prior.mean or (), prior.deviation or ()
+    return LogNormalPrior(mean, tuple(own * math.sqrt(1 + 1 / len(data)) for own in deviation))
 
 
 def _fitted(
@@ -75,11 +76,17 @@ def _fitted(
     fixed: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     prior: LogNormalPrior,
 ) -> LogNormalPrior:
-    """One step of EM: moments of all people's posteriors under the prior before."""
+    """One step of EM: moments of all people's posteriors under the prior before, and of one more person."""
     log_shares = fixed + prior.log_density(log_theta)
     shares = np.exp(log_shares - log_shares.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True) * len(shares)
-    mean = np.einsum("pd,pdk->k", shares, log_theta)
-    variance = np.einsum("pd,pdk->k", shares, (log_theta - mean) ** 2)
-    deviation = np.sqrt(variance).clip(min=_LEAST_DEVIATION)
+    shares /= shares.sum(axis=1, keepdims=True)
+    count, start = len(shares) + 1, _start(log_theta.shape[2])
+    mean = (start + np.einsum("pd,pdk->k", shares, log_theta)) / count
+    apart = np.einsum("pd,pdk->k", shares, (log_theta - mean) ** 2)
+    deviation = np.sqrt((1.0 + (start - mean) ** 2 + apart) / count)
     return LogNormalPrior(tuple(mean.tolist()), tuple(deviation.tolist()))
+
+
+def _start(objectives: int) -> float:
+    """Mean of log theta without other people, where its deviation is 1."""
+    return math.log(DECISIVENESS / objectives)
