@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -61,6 +63,21 @@ def test_streams_are_generate_s_texts_even_when_read_in_turn(mix):
         for i, stream in enumerate(streams):
             pieces[i] += next(stream, "")
     assert pieces == whole
+
+
+def test_threads_get_the_same_texts_as_one_after_another(mix):
+    prompts = [f"once upon {'x' * number}" for number in range(12)]
+    options = {"weights": weights(0.4), "max_new_tokens": 8, "seed": 1}
+    whole = mix.generate(prompts, **options)
+
+    def answer(number):
+        if number % 2:
+            return "".join(mix.stream(prompts[number], **options))
+        return mix.generate(prompts[number], **options)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(answer, range(12))) == whole
+    assert len(mix.rows.order) == 0
 
 
 def test_a_stream_that_is_left_early_lets_go_of_its_rows(mix):

@@ -5,12 +5,12 @@ One forward pass per token serves all requests; policies of weight zero have no 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
+from pluralign.steer.answer_streams import AnswerStreams
 from pluralign.steer.memory import RequestDropped, free_memory, is_out_of_memory
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.mixture_batch import MixtureBatch
@@ -19,11 +19,11 @@ from pluralign.steer.prediction import Entry, Prediction
 from pluralign.steer.prompt_queue import Parts, PromptQueue, QueuedPrompts
 from pluralign.steer.prompt_scores import score_prompt
 from pluralign.steer.reading_pace import ReadingPace
-from pluralign.steer.requests import Event, Request, parts, prompt_tokens
+from pluralign.steer.requests import Event, Request, prompt_tokens
 from pluralign.steer.running import Admission, RunningRequest, next_event
 
 
-class MixtureDecoder:
+class MixtureDecoder(AnswerStreams):
     """Continues requests with mixtures of policies; requests may be added and removed while others run.
 
     Args:
@@ -39,13 +39,17 @@ class MixtureDecoder:
         self, rows: PolicyRows, power: float = GEOMETRIC, prefill: int | None = None,
         pace: ReadingPace | None = None,
     ) -> None:  # fmt: skip
+        super().__init__()
         self.rows, self.power, self.prefill, self._pace = rows, power, prefill, pace
         self._prompts = PromptQueue()
         self._running: dict[int, RunningRequest] = {}
-        self._unread: dict[int, deque[Event]] = {}
         self._batch: MixtureBatch | None = None
         self._count = 0
         self._admission = Admission(rows)
+
+    def check(self, request: Request) -> None:
+        """See `AnswerStreams.check`."""
+        self._admission.check(request)
 
     @property
     def running(self) -> tuple[int, ...]:
@@ -190,63 +194,6 @@ class MixtureDecoder:
             self._running.pop(number, None)
         self._prompts.release(requests)
         self.rows.release(requests)
-
-    def generate(self, requests: Sequence[Request]) -> list[str]:
-        """Generate complete texts for requests, in groups that fit in memory.
-
-        Raises:
-            InputError: See `admit`; nothing is generated then.
-        """
-        for request in requests:
-            self._admission.check(request)
-        return [text for part in parts(requests) for text in self._texts(part)]
-
-    def events(self, requests: Sequence[Request]) -> Iterator[Event]:
-        """Generate complete texts for requests, one event at a time.
-
-        Several of these iterators may be read in turn. A step advances the requests of all of them, and each
-        yields its own events. Requests are admitted at the first event; closing the iterator releases its
-        requests.
-
-        Raises:
-            InputError: See `admit`; raised by the call itself, before the first event.
-        """
-        for request in requests:
-            self._admission.check(request)
-        return self._events(requests)
-
-    def _texts(self, requests: Sequence[Request]) -> list[str]:
-        texts: dict[int, str] = {}
-        for event in self._events(requests):
-            texts[event.request] = texts.get(event.request, "") + event.text
-        return [texts[number] for number in sorted(texts)]
-
-    def _events(self, requests: Sequence[Request]) -> Iterator[Event]:
-        numbers, events = self.admit(requests)
-        left = set(numbers)
-        self._unread.update({number: deque() for number in numbers})
-        try:
-            self._keep(events)
-            while left:
-                for number in sorted(left):
-                    while self._unread[number]:
-                        event = self._unread[number].popleft()
-                        if event.finish_reason is not None:
-                            left.discard(number)
-                        yield event
-                if left and not any(self._unread[number] for number in left):
-                    if not left <= set(self.running):
-                        raise RuntimeError("decoding failed in a step that this request shared with others")
-                    self._keep(self.step())
-        finally:
-            self.release(left)
-            for number in numbers:
-                del self._unread[number]
-
-    def _keep(self, events: Sequence[Event]) -> None:
-        for event in events:
-            if event.request in self._unread:
-                self._unread[event.request].append(event)
 
     def _read_on(self) -> list[Event]:
         """Read the next part of the prompts in the queue; events of requests that have been read."""

@@ -60,6 +60,10 @@ class Policies(PromptEncoder):
     folders: Mapping[str, Path] = field(default_factory=dict[str, Path])
     dtype: DTypeName = "auto"
     control_tokens: bool = False
+    _decoder: MixtureDecoder = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_decoder", MixtureDecoder(self.rows, self.power))
 
     @property
     def dtype_name(self) -> str:
@@ -97,6 +101,7 @@ class Policies(PromptEncoder):
 
         All prompts are decoded together; an answer depends on its own prompt, weights and seed only. Sampling
         from the mixture is exact: each token is drawn from the power mean of the policies' distributions.
+        Several threads may call this.
 
         Args:
             prompts: One prompt or several. A text is continued as it is. A conversation (list of messages
@@ -138,9 +143,10 @@ class Policies(PromptEncoder):
         return texts[0] if alone else texts
 
     def _by_blocks(self, blocks: Blocks, asked: Sequence[tuple[Prompt, Request]]) -> list[str]:
-        if self._decoder.running:
-            raise InputError("a stream of these policies is open; finish or close it first", field="blocks")
-        found = dict(BlockDecoder(self.rows, blocks, self.power).answers(asked))
+        with self._decoder.lock:
+            if self._decoder.running:
+                raise InputError("a stream of these policies is open; close it first", field="blocks")
+            found = dict(BlockDecoder(self.rows, blocks, self.power).answers(asked))
         return [found[number].text for number in range(len(asked))]
 
     @checked
@@ -202,10 +208,6 @@ class Policies(PromptEncoder):
         own = seed_for(json.dumps(prompt, sort_keys=True), seed)
         lead = self.conversations.lead if talks else ""
         return Request(ids, SteeringWeights(weights), decoding, own, lead)
-
-    @cached_property
-    def _decoder(self) -> MixtureDecoder:
-        return MixtureDecoder(self.rows, self.power)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:  # pyright: ignore[reportIncompatibleVariableOverride]
