@@ -191,6 +191,21 @@ def test_interrupted_and_continued_ends_with_the_same_weights(toll, tmp_path, mo
         fit(toll, tmp_path / "stopped", config=replace(config, rounds=10), **more)
 
 
+def test_a_story_of_the_same_name_that_counts_otherwise_is_another_run(toll, tmp_path):
+    config = replace(QUICK, rounds=1, block=1, episodes=4)
+    fit(toll, tmp_path / "out", Fixed(HALF), config)
+    folder = write_story(tmp_path / "toll")
+    for file in folder.rglob("*.txt"):
+        file.write_text(
+            file.read_text().replace('"violations": ["promises", "stealing"]', '"violations": []')
+        )
+    changed = pl.open_story(str(folder))
+    assert changed.info.name == toll[0].info.name
+    with pytest.raises(InputError, match=r"holds another run \(play was"):
+        fit((changed, *toll[1:]), tmp_path / "out", Fixed(HALF), config)
+    fit(toll, tmp_path / "out", Fixed(HALF), config)
+
+
 def test_a_policy_to_start_from_and_to_stay_near(toll, tmp_path):
     _, graph, _, objectives = toll
     first, _ = fit(toll, tmp_path / "first", Fixed(SteeringWeights(score=1.0, harm_avoidance=0.0)))
