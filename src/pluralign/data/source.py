@@ -99,7 +99,7 @@ def unframed(data: Any) -> Any:
 
     Iterated, a frame gives the names of its columns.
     """
-    # Whoever has a frame has imported pandas.
+    # A frame exists only where pandas has been imported.
     pandas: Any = sys.modules.get("pandas")
     if pandas is None or not isinstance(data, pandas.DataFrame):
         return data

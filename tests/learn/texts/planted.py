@@ -1,4 +1,4 @@
-"""Pairs with a planted preference (an exclamation mark), and all learners by name."""
+"""Pairs with a planted preference (an exclamation mark), rewards of texts, and all learners by name."""
 
 from functools import partial
 
@@ -62,3 +62,13 @@ def pairs(count, seed=0, split="train"):
         ends = [Segment(f"{number}-{i}", 0, (Step(decision, i),)) for i in (chosen, 1 - chosen)]
         found.append(PreferencePair(*ends, objective="lively", split=split))
     return found
+
+
+def letters(prompts, completions):
+    """Number of ASCII letters."""
+    return [sum(c.isascii() and c.isalpha() for c in text) for text in completions]
+
+
+def low(prompts, completions):
+    """Minus the mean code point, in hundreds."""
+    return [-sum(map(ord, text)) / 100 / max(1, len(text)) for text in completions]

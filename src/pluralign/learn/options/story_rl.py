@@ -29,7 +29,7 @@ from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
 
 _PROBED = 200
-"""Number of steps by which stories of one name are told apart."""
+"""Number of random steps that distinguish stories of one name."""
 
 
 @checked
