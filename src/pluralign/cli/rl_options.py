@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pluralign.cli.common import named_entries, say, say_table
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.digests import file_digest
-from pluralign.steer.suggest import AUTO, CARD, WISH, depends_on_prompts, open_weights
+from pluralign.steer.suggest import CARD, depends_on_prompts, open_weights, weights_folder
 
 if TYPE_CHECKING:
     from pluralign.learn.combination import Tail
@@ -26,15 +25,13 @@ def read_weights(text: str) -> SteeringWeights | Suggested | None:
     """
     if not text:
         return None
-    provider = open_weights(text)
-    if not depends_on_prompts(provider):
+    provider, folder = open_weights(text), weights_folder(text)
+    if folder is None or not depends_on_prompts(provider):
         return provider.suggest([""])[0]
     from pluralign.learn.weighting import Suggested
 
-    wished = text.startswith(WISH)
-    folder = text.removeprefix(WISH).rpartition(":")[0] if wished else text.removeprefix(AUTO)
     # A folder of this name may be trained anew.
-    return Suggested(provider.suggest, provider.objectives, f"{text} {file_digest(Path(folder, CARD))}")
+    return Suggested(provider.suggest, provider.objectives, f"{text} {file_digest(folder / CARD)}")
 
 
 def read_targets(**options: Sequence[str]) -> dict[str, Any]:

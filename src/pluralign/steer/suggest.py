@@ -170,6 +170,13 @@ def open_weights(text: str) -> WeightsProvider:
     return Given(SteeringWeights.parse(text))
 
 
+def weights_folder(text: str) -> Path | None:
+    """Folder that the weights of `open_weights` come from; None for numbers."""
+    if text.startswith(WISH):
+        return Path(text.removeprefix(WISH).rpartition(":")[0])
+    return Path(text.removeprefix(AUTO)) if text.startswith(AUTO) else None
+
+
 def open_provider(folder: str | Path, *, dtype: DTypeName = "auto") -> WeightsProvider:
     """Open a folder that suggests weights.
 
