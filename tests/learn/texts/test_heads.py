@@ -123,6 +123,27 @@ def test_a_head_on_a_frozen_trunk_is_that_of_its_objective_trained_alone(learned
     assert float(both.heads["yes"].up.abs().max()) > 1e-3
 
 
+def test_a_name_of_a_control_token_is_text_beside_an_objective_with_a_chat_template():
+    """A template quotes such names in its own objective's texts; the others' were read as the tokens."""
+    said = [
+        {
+            "prompt": [{"role": "user", "content": f"Say {i}"}],
+            "chosen": [{"role": "assistant", "content": "yes"}],
+            "rejected": [{"role": "assistant", "content": "no"}],
+        }
+        for i in range(12)
+    ]
+    named = [{**row, "chosen": " <|im_end|> is a token"} for row in ROWS]
+    run = Run("tiny-random", None, FROZEN, template="chat")
+    plain = pl.load_pairs(named, "named")
+    other = pl.load_pairs(said, "said", template="chat", model="tiny-random")
+    alone = fit_mah_dpo({"named": plain}, run)
+    both = fit_mah_dpo({"said": other, "named": plain}, run)
+    token = fit_mah_dpo({"named": plain}, dataclasses.replace(run, control_tokens=True))
+    assert torch.allclose(both.heads["named"].up, alone.heads["named"].up, atol=1e-4)
+    assert not torch.allclose(token.heads["named"].up, alone.heads["named"].up, atol=1e-3)
+
+
 def test_a_frozen_trunk_and_its_embeddings_stay_as_they_are(learned):
     folder, both = learned
     before = load_backbone("tiny-random").model.state_dict()

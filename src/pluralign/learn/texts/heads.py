@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pluralign.core import Examples, InputError, PreferencePair
+from pluralign.core import Decision, Examples, InputError, PreferencePair, Segment
 from pluralign.core.checks import checked
 from pluralign.core.digests import digest
+from pluralign.core.messages import DIALOGUE
 from pluralign.core.splits import seed_for
 from pluralign.data.reading import learned_template
 from pluralign.folders.heads import HEADS, KIND, HeadedModel, head_tensors, load_heads
@@ -31,6 +32,7 @@ from pluralign.learn.texts.training import ForestLoss, map_rows
 from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.head_change import HeadChange, make_change
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.tensors import seeded
 from pluralign.losses.contrastive import dpo, labelled_accuracy
 
@@ -70,10 +72,8 @@ def fit_mah_dpo(
         ['no', 'yes']
     """
     config = config or MAHDPOConfig()
-    run = dataclasses.replace(
-        run, training=_training(run.training, config), template=_template(pairs, run),
-        quoted=any(run.has_quoted(own) for own in pairs.values()),
-    )  # fmt: skip
+    run = dataclasses.replace(run, training=_training(run.training, config), template=_template(pairs, run))
+    pairs, run = _quoted(pairs, run)
     rows = [dataclasses.replace(pair, objective=name) for name, own in pairs.items() for pair in own]
     counts = {name: len(own) for name, own in pairs.items()}
     settings = {**dataclasses.asdict(config), "objectives": counts}
@@ -138,6 +138,31 @@ def _template(pairs: Mapping[str, Sequence[PreferencePair]], run: Run) -> str | 
     if len(set(found.values())) > 1:
         raise InputError(f"the objectives' data have different templates ({found})", field="template")
     return next(iter(found.values()))
+
+
+def _quoted(
+    pairs: Mapping[str, Sequence[PreferencePair]], run: Run
+) -> tuple[Mapping[str, Sequence[PreferencePair]], Run]:
+    """Pairs that are all read in one way: where a template quoted one objective's, the others' are, too."""
+    known = {name: run.has_quoted(own) for name, own in pairs.items()}
+    if not any(known.values()):
+        return pairs, run
+    quote = TEMPLATES[run.template or DIALOGUE.name](load_tokenizer(run.model)).quote
+    read = {
+        name: own if known[name] else [_with_decisions(pair, quote) for pair in own]
+        for name, own in pairs.items()
+    }
+    return read, dataclasses.replace(run, quoted=True)
+
+
+def _with_decisions(pair: PreferencePair, change: Callable[[Decision], Decision]) -> PreferencePair:
+    """The pair with each decision changed."""
+
+    def changed(segment: Segment) -> Segment:
+        steps = tuple(dataclasses.replace(step, decision=change(step.decision)) for step in segment.steps)
+        return dataclasses.replace(segment, steps=steps)
+
+    return dataclasses.replace(pair, chosen=changed(pair.chosen), rejected=changed(pair.rejected))
 
 
 def _heads_loss(
