@@ -10,12 +10,12 @@ objectives' preferences mixed. A further sweep has policies trained on the base 
 four against the worst by the rewards that score them in the end (as in Rame et al. 2023), compared with value
 models and with heads on one model (MAH-DPO, joint and frozen) that were trained on the same samples; what
 joint training costs an objective is reported, too. Every stage is a file in ``--out``; an interrupted run
-continues. ``--report`` writes the tables and figures of all finished seeds.
+continues. Tables and figures of all seeds are written after each sweep, or by ``--report`` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -119,8 +119,8 @@ class Experiment:
         self.shop = Workshop(settings.out / str(settings.seed), recipe, settings.seed)
         self.parts = data.read(settings.data, settings.seed, settings.sizes)
 
-    def run(self) -> dict[str, Any]:
-        """Run all stages, and return the figures."""
+    def run(self) -> Iterator[dict[str, Any]]:
+        """Run all stages, and yield the figures after each sweep."""
         parts, shop = self.parts, self.shop
         rewards = {
             name: shop.trained(f"rm-{name}", fit_bradley_terry, rows, "reward")
@@ -132,14 +132,20 @@ class Experiment:
         fixed = [mixed, *modpo]
         baselines = ("soups", "prompting")
         sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), baselines, {})}
+        trained = {f"reward, {name}": folder for name, folder in rewards.items()}
+        trained |= {f"DPO, {name}": folder for name, folder in policies.items()}
+        trained |= {f"{one.label}@{_named(one.weights)}": one.folder for one in fixed}
+        yield _told(trained, sweeps)
         values = self._values(rewards) if self.settings.strengths else {}
         pairs = {name: self._ranked(name, rewards) for name in rewards}
         ranked = {name: self._dpo(f"ranked-{name}", own, 2) for name, own in pairs.items()}
         heads = self._heads(pairs) if self.settings.heads else {}
         others = [OtherPolicies(label, dict.fromkeys(rewards, folder)) for label, folder in heads.items()]
         sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, [], (0.0,), ("soups",), values, others)
-        trained = {f"DPO, {name}": folder for name, folder in policies.items()}
-        trained |= {f"{one.label}@{_named(one.weights)}": one.folder for one in fixed}
+        trained |= {f"DPO, ranked, {name}": folder for name, folder in ranked.items()}
+        trained |= {f"value, {name}": folder for name, folder in values.items()}
+        trained |= {f"MAH-DPO, {label}": folder for label, folder in heads.items()}
+        yield _told(trained, sweeps)
         if self.settings.ava:
             ava = {
                 name: shop.trained(f"ava-{name}", fit_ava_p, rows, "policy", AVA)
@@ -147,11 +153,7 @@ class Experiment:
             }
             sweeps["AVA-p"] = self._sweep("ava-p", ava, rewards, [], (0.0,), ("soups",), {})
             trained |= {f"AVA-p, {name}": folder for name, folder in ava.items()}
-        trained |= {f"reward, {name}": folder for name, folder in rewards.items()}
-        trained |= {f"value, {name}": folder for name, folder in values.items()}
-        trained |= {f"DPO, ranked, {name}": folder for name, folder in ranked.items()}
-        trained |= {f"MAH-DPO, {label}": folder for label, folder in heads.items()}
-        return {"trained": {name: _figures(folder) for name, folder in trained.items()}, "sweeps": sweeps}
+            yield _told(trained, sweeps)
 
     def _dpo(self, name: str, rows: list[Any], epochs: int = 1) -> Path:
         config = DPOConfig(beta=BETA)
@@ -254,6 +256,10 @@ def _named(weights: SteeringWeights) -> str:
     return ",".join(f"{name}={weight:g}" for name, weight in weights.items())
 
 
+def _told(trained: Mapping[str, Path], sweeps: Mapping[str, Any]) -> dict[str, Any]:
+    return {"trained": {name: _figures(folder) for name, folder in trained.items()}, "sweeps": dict(sweeps)}
+
+
 def _figures(folder: Path) -> dict[str, Any]:
     figures = load_card(folder).figures
     # Heads have an accuracy for each objective.
@@ -265,12 +271,14 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    """Run all stages of one seed, and report all finished runs."""
+    """Run all stages of one seed, and report what is finished after each sweep."""
     if not settings.report:
-        figures = Experiment(settings).run()
         told = {name: value for name, value in asdict(settings).items() if not isinstance(value, Path)}
-        write_json(settings.out / f"{settings.seed}.json", {"settings": told, **figures})
-    write_report(settings.out, settings.results)
+        for figures in Experiment(settings).run():
+            write_json(settings.out / f"{settings.seed}.json", {"settings": told, **figures})
+            write_report(settings.out, settings.results)
+    else:
+        write_report(settings.out, settings.results)
 
 
 if __name__ == "__main__":

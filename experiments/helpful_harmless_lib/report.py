@@ -12,28 +12,59 @@ import numpy as np
 from afd_lib.report import cell, write_table
 
 from helpful_harmless_lib.across import over_seeds
+from pluralign.core import InputError
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.statistics import estimate
 
+_OWN = {"seed", "report"}
+"""Settings in which seeds may differ."""
 JOINT, FROZEN = "joint heads", "frozen heads"
 
 
 def write_report(out: Path, results: Path) -> None:
-    """Write helpful_harmless.json and .md, and a figure of each sweep, for every seed in ``out``."""
-    found = {path.stem: read_json(path) for path in sorted(out.glob("[0-9]*.json"))}
+    """Write helpful_harmless.json and .md, and a figure of each sweep, for every seed in ``out``.
+
+    Seeds that ``results`` has from another working folder stay in it.
+
+    Raises:
+        InputError: Two seeds were run with different settings.
+    """
     results.mkdir(parents=True, exist_ok=True)
-    across = over_seeds(found)
-    figures = {seed: _without_prompts(one) for seed, one in found.items()}
+    made = {path.stem: _without_prompts(read_json(path)) for path in out.glob("[0-9]*.json")}
+    figures = dict(sorted({**_published(results), **made}.items()))
+    _require_alike(figures)
+    across = over_seeds(figures)
     write_json(results / "helpful_harmless.json", {**figures, **({"over_seeds": across} if across else {})})
-    parts = [_markdown(seed, one) for seed, one in found.items()]
+    parts = [_markdown(seed, one) for seed, one in figures.items()]
     if across:
-        parts.insert(0, _across_markdown(list(found), across))
+        parts.insert(0, _across_markdown(list(figures), across))
     with replace_when_whole(results / "helpful_harmless.md") as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", "utf-8")
-    for seed in found:
+    for seed in made:
         for picture in sorted((out / seed).glob("sweep-*/picture.svg")):
             name = picture.parent.name.removeprefix("sweep-")
             shutil.copyfile(picture, results / f"helpful_harmless-{seed}-{name}.svg")
+
+
+def _published(results: Path) -> dict[str, Any]:
+    """The figures of each seed in a folder of results."""
+    path = results / "helpful_harmless.json"
+    found = read_json(path) if path.is_file() else {}
+    return {seed: one for seed, one in found.items() if seed != "over_seeds"}
+
+
+def _require_alike(figures: Mapping[str, Any]) -> None:
+    """Refuse seeds with different settings. The first published seed lacks settings that came later."""
+    first = next(iter(figures), "")
+    for seed, other in figures.items():
+        mine, its = figures[first]["settings"], other["settings"]
+        differ = [name for name in mine.keys() & its.keys() - _OWN if mine[name] != its[name]]
+        if differ:
+            raise InputError(
+                f"seeds {first} and {seed} were run with different settings ({', '.join(sorted(differ))}); "
+                "report them in different folders",
+                field="results",
+            )
 
 
 def _without_prompts(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +139,7 @@ def _markdown(seed: str, one: Mapping[str, Any]) -> str:
                 for row in side["points"]
             ],
         )  # fmt: skip
-        lines += _costs_table(head_costs(sweep))
+        lines += _costs_table(sweep.get("heads", []))
     return "\n".join(lines)
 
 

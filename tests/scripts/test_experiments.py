@@ -9,7 +9,8 @@ from types import ModuleType
 import pytest
 from small_data import names_in
 
-from pluralign.core.files import read_json
+from pluralign.core import InputError
+from pluralign.core.files import read_json, write_json
 
 TINY = "tiny-random"
 Script = Callable[[str], ModuleType]
@@ -112,3 +113,16 @@ def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, three_laye
         (f"{trunk} heads", name) for trunk in ("joint", "frozen") for name in ("helpful", "harmless")
     ]
     assert "minus the policy that was learned" in (tmp_path / "r" / "helpful_harmless.md").read_text()
+    report = (tmp_path / "r" / "helpful_harmless.md").read_text()
+    # Another seed from another working folder is added, if its settings are the same.
+    (tmp_path / "w2").mkdir()
+    own = read_json(tmp_path / "w" / "1.json")
+    write_json(tmp_path / "w2" / "2.json", own)
+    again = helpful.Settings(data, tmp_path / "w2", report=True, results=tmp_path / "r")
+    helpful.main(again)
+    both = (tmp_path / "r" / "helpful_harmless.md").read_text()
+    assert both.startswith("## Over 2 training seeds (1, 2)")
+    assert report.strip() in both
+    write_json(tmp_path / "w2" / "2.json", {**own, "settings": {**own["settings"], "tokens": 5}})
+    with pytest.raises(InputError, match=r"seeds 1 and 2 .*\(tokens\)"):
+        helpful.main(again)
