@@ -5,6 +5,7 @@ import torch
 from architectures import FEW, make
 from tiny_rewards import DECISIONS, demonstrations
 
+import pluralign as pl
 from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.learn.texts.ensemble import fit_ensemble, open_members
 from pluralign.learn.texts.rewards import fit_bradley_terry
@@ -169,6 +170,20 @@ def test_what_is_loaded_together_is_known_from_the_cards(folders, tmp_path):
     assert keys["short"] not in (keys["one"], None)
     assert keys["adapter"] is keys["whole"] is None
     assert shared_trunk("function:scores.py:score") is None
+
+
+def test_scales_read_names_of_control_tokens_as_rewards_do(folders, tmp_path):
+    """Scores of such texts are standardised by what these texts score, however they were loaded."""
+    members = open_members([str(folders["one"]), str(folders["another"])])
+    rows = [
+        {"prompt": f"Name {i}:", "completion": f" <|im_end|> and {end}"} for i in range(4) for end in "!.?"
+    ]
+    plain = fit_ensemble(pl.load_demonstrations(rows), members, out=tmp_path / "plain")
+    template = next(iter(members.values())).template
+    quoted = fit_ensemble(pl.load_demonstrations(rows, template=template), members, out=tmp_path / "quoted")
+    assert plain.scales == quoted.scales
+    found = plain.score([row["prompt"] for row in rows], [row["completion"] for row in rows])
+    assert found.mean() == pytest.approx(0, abs=1e-6)
 
 
 def test_ensembles_and_weighted_rewards_score_their_members_together(folders, tmp_path):

@@ -96,8 +96,7 @@ class RewardEnsemble(Reward):
     @property
     def template(self) -> Template:
         """See `Reward`; the common template of all members."""
-        message = f"the members of {self.name!r} use different templates for messages"
-        return shared_template([template_of(member) for member in self.members], message)
+        return members_template(self.members, self.name)
 
     def score_decisions(self, decisions: Iterable[Decision]) -> list[OptionRewards]:
         """See `Reward`; sigma^2 is the members' mean variance plus the variance of their means (law of total
@@ -110,6 +109,12 @@ class RewardEnsemble(Reward):
             sigma = np.sqrt(variances.mean(axis=0) + means.var(axis=0))
             found.append(OptionRewards(self.combine(means, sigma), sigma))
         return found
+
+
+def members_template(members: Iterable[Reward], name: str) -> Template:
+    """The common template of an ensemble's members; see `shared_template`."""
+    message = f"the members of {name!r} use different templates for messages"
+    return shared_template([template_of(member) for member in members], message)
 
 
 def shared_template(templates: Sequence[Template], message: str) -> Template:

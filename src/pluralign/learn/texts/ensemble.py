@@ -9,10 +9,18 @@ from typing import Any
 from pluralign.core import Decision, Demonstration, InputError
 from pluralign.core.checks import checked, require_at_least
 from pluralign.core.files import require_free
+from pluralign.data.reading import holds_quoted
 from pluralign.folders.card import CARD, Card, current_versions, read_card
 from pluralign.learn.texts.data import require_demonstrations
 from pluralign.lm.dtypes import DTypeName
-from pluralign.rewards.ensemble import COMBINATIONS, KIND, RewardEnsemble, measure_scales, save_ensemble
+from pluralign.rewards.ensemble import (
+    COMBINATIONS,
+    KIND,
+    RewardEnsemble,
+    measure_scales,
+    members_template,
+    save_ensemble,
+)
 from pluralign.rewards.function import require_no_function
 from pluralign.rewards.open import load_rewards
 from pluralign.rewards.reward import Reward
@@ -84,6 +92,9 @@ def fit_ensemble(
     for row in used:
         by_prompt.setdefault(row.prompt, []).append(row.completion)
     decisions = [Decision(prompt, tuple(texts)) for prompt, texts in by_prompt.items()]
+    if not holds_quoted(rows):
+        quote = members_template(members.values(), out.name).quote
+        decisions = [quote(decision) for decision in decisions]
     scales = measure_scales(list(members.values()), decisions)
     ensemble = RewardEnsemble(list(members.values()), scales, COMBINATIONS[combine], out.name)
     data = {**(provenance or {}), "completions": len(used)}
