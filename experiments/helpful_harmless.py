@@ -10,7 +10,8 @@ objectives' preferences mixed. A further sweep has policies trained on the base 
 four against the worst by the rewards that score them in the end (as in Rame et al. 2023), compared with value
 models and with heads on one model (MAH-DPO, joint and frozen) that were trained on the same samples; what
 joint training costs an objective is reported, too. Every stage is a file in ``--out``; an interrupted run
-continues. Tables and figures of all seeds are written after each sweep, or by ``--report`` alone.
+continues. Tables and figures of all seeds are written after each sweep, or by ``--report`` alone; sweeps and
+seeds that the results have from other working folders stay in them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import tyro
@@ -59,6 +60,10 @@ MODPO_AT = (0.25, 0.5, 0.75)
 """Weights on the first objective for which MODPO policies are trained."""
 
 
+Sweep = Literal["DPO", "DPO, ranked", "AVA-p"]
+"""A sweep between policies that were learned in one way."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Settings of the experiment.
@@ -78,7 +83,7 @@ class Settings:
         strengths: Strengths of value guidance; empty for none.
         heads: Whether to train heads on the ranked samples, on a frozen trunk and jointly with an adapter.
         head_rate: Learning rate of heads on the frozen trunk.
-        ava: Whether to train AVA-p policies as well, with their own sweep.
+        sweeps: Sweeps to run, each with its own policies; each is reported when it is finished.
         report: Whether to write the report only.
         results: Folder of the result files.
     """
@@ -97,7 +102,7 @@ class Settings:
     strengths: tuple[float, ...] = (2.0,)
     heads: bool = True
     head_rate: float = 1e-3
-    ava: bool = True
+    sweeps: tuple[Sweep, ...] = get_args(Sweep)
     report: bool = False
     results: Path = Path(__file__).parent / "results"
 
@@ -120,40 +125,55 @@ class Experiment:
         self.parts = data.read(settings.data, settings.seed, settings.sizes)
 
     def run(self) -> Iterator[dict[str, Any]]:
-        """Run all stages, and yield the figures after each sweep."""
-        parts, shop = self.parts, self.shop
+        """Run all stages of the sweeps, and yield the figures after each sweep."""
+        asked = self.settings.sweeps
         rewards = {
-            name: shop.trained(f"rm-{name}", fit_bradley_terry, rows, "reward")
-            for name, rows in parts.rewards.items()
+            name: self.shop.trained(f"rm-{name}", fit_bradley_terry, rows, "reward")
+            for name, rows in self.parts.rewards.items()
         }
-        policies = {name: self._dpo(name, rows) for name, rows in parts.policies.items()}
-        mixed = FixedPolicy("DPO on mixed preferences", _weights(0.5), self._dpo("blended", parts.blended))
+        trained = {f"reward, {name}": folder for name, folder in rewards.items()}
+        sweeps: dict[str, Any] = {}
+        runs = {"DPO": self._of_pairs, "DPO, ranked": self._of_samples, "AVA-p": self._of_ava}
+        for name, run in runs.items():
+            if name in asked:
+                more, sweeps[name] = run(rewards)
+                trained |= more
+                yield {
+                    "trained": {label: _figures(folder) for label, folder in trained.items()},
+                    "sweeps": dict(sweeps),
+                }
+
+    def _of_pairs(self, rewards: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Policies by DPO on people's pairs, and everything that they are compared with."""
+        policies = {name: self._dpo(name, rows) for name, rows in self.parts.policies.items()}
+        blended = self._dpo("blended", self.parts.blended)
+        mixed = FixedPolicy("DPO on mixed preferences", _weights(0.5), blended)
         modpo = [FixedPolicy("MODPO", _weights(share), self._modpo(share, policies)) for share in MODPO_AT]
         fixed = [mixed, *modpo]
-        baselines = ("soups", "prompting")
-        sweeps = {"DPO": self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), baselines, {})}
-        trained = {f"reward, {name}": folder for name, folder in rewards.items()}
-        trained |= {f"DPO, {name}": folder for name, folder in policies.items()}
-        trained |= {f"{one.label}@{_named(one.weights)}": one.folder for one in fixed}
-        yield _told(trained, sweeps)
+        found = self._sweep("dpo", policies, rewards, fixed, (0.0, 1.0), ("soups", "prompting"), {})
+        trained = {f"DPO, {name}": folder for name, folder in policies.items()}
+        return trained | {f"{one.label}@{_named(one.weights)}": one.folder for one in fixed}, found
+
+    def _of_samples(self, rewards: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Policies by DPO on the base model's samples, value models and heads on the same samples."""
         values = self._values(rewards) if self.settings.strengths else {}
         pairs = {name: self._ranked(name, rewards) for name in rewards}
         ranked = {name: self._dpo(f"ranked-{name}", own, 2) for name, own in pairs.items()}
         heads = self._heads(pairs) if self.settings.heads else {}
         others = [OtherPolicies(label, dict.fromkeys(rewards, folder)) for label, folder in heads.items()]
-        sweeps["DPO, ranked"] = self._sweep("ranked", ranked, rewards, [], (0.0,), ("soups",), values, others)
-        trained |= {f"DPO, ranked, {name}": folder for name, folder in ranked.items()}
+        found = self._sweep("ranked", ranked, rewards, [], (0.0,), ("soups",), values, others)
+        trained = {f"DPO, ranked, {name}": folder for name, folder in ranked.items()}
         trained |= {f"value, {name}": folder for name, folder in values.items()}
-        trained |= {f"MAH-DPO, {label}": folder for label, folder in heads.items()}
-        yield _told(trained, sweeps)
-        if self.settings.ava:
-            ava = {
-                name: shop.trained(f"ava-{name}", fit_ava_p, rows, "policy", AVA)
-                for name, rows in parts.policies.items()
-            }
-            sweeps["AVA-p"] = self._sweep("ava-p", ava, rewards, [], (0.0,), ("soups",), {})
-            trained |= {f"AVA-p, {name}": folder for name, folder in ava.items()}
-            yield _told(trained, sweeps)
+        return trained | {f"MAH-DPO, {label}": folder for label, folder in heads.items()}, found
+
+    def _of_ava(self, rewards: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Policies by AVA-p on people's pairs."""
+        ava = {
+            name: self.shop.trained(f"ava-{name}", fit_ava_p, rows, "policy", AVA)
+            for name, rows in self.parts.policies.items()
+        }
+        found = self._sweep("ava-p", ava, rewards, [], (0.0,), ("soups",), {})
+        return {f"AVA-p, {name}": folder for name, folder in ava.items()}, found
 
     def _dpo(self, name: str, rows: list[Any], epochs: int = 1) -> Path:
         config = DPOConfig(beta=BETA)
@@ -254,10 +274,6 @@ def _weights(share: float) -> SteeringWeights:
 
 def _named(weights: SteeringWeights) -> str:
     return ",".join(f"{name}={weight:g}" for name, weight in weights.items())
-
-
-def _told(trained: Mapping[str, Path], sweeps: Mapping[str, Any]) -> dict[str, Any]:
-    return {"trained": {name: _figures(folder) for name, folder in trained.items()}, "sweeps": dict(sweeps)}
 
 
 def _figures(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pluralign.core import InputError
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.statistics import estimate
 
-_OWN = {"seed", "report"}
+_OWN = {"seed", "report", "sweeps"}
 """Settings in which seeds may differ."""
 JOINT, FROZEN = "joint heads", "frozen heads"
 
@@ -24,15 +24,18 @@ JOINT, FROZEN = "joint heads", "frozen heads"
 def write_report(out: Path, results: Path) -> None:
     """Write helpful_harmless.json and .md, and a figure of each sweep, for every seed in ``out``.
 
-    Seeds that ``results`` has from another working folder stay in it.
+    Seeds and sweeps that ``results`` has from another working folder stay in it.
 
     Raises:
-        InputError: Two seeds were run with different settings.
+        InputError: Two seeds, or two sweeps of one, were run with different settings.
     """
     results.mkdir(parents=True, exist_ok=True)
     made = {path.stem: _without_prompts(read_json(path)) for path in out.glob("[0-9]*.json")}
-    figures = dict(sorted({**_published(results), **made}.items()))
-    _require_alike(figures)
+    published = _published(results)
+    known = [*published.values(), *made.values()]
+    for one in known:
+        _require_alike(known[0], one)
+    figures = {seed: _joined(published.get(seed), made.get(seed)) for seed in sorted({*published, *made})}
     across = over_seeds(figures)
     write_json(results / "helpful_harmless.json", {**figures, **({"over_seeds": across} if across else {})})
     parts = [_markdown(seed, one) for seed, one in figures.items()]
@@ -53,18 +56,23 @@ def _published(results: Path) -> dict[str, Any]:
     return {seed: one for seed, one in found.items() if seed != "over_seeds"}
 
 
-def _require_alike(figures: Mapping[str, Any]) -> None:
-    """Refuse seeds with different settings. The first published seed lacks settings that came later."""
-    first = next(iter(figures), "")
-    for seed, other in figures.items():
-        mine, its = figures[first]["settings"], other["settings"]
-        differ = [name for name in mine.keys() & its.keys() - _OWN if mine[name] != its[name]]
-        if differ:
-            raise InputError(
-                f"seeds {first} and {seed} were run with different settings ({', '.join(sorted(differ))}); "
-                "report them in different folders",
-                field="results",
-            )
+def _require_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse different settings. The first published seed lacks settings that came later."""
+    mine, its = one["settings"], other["settings"]
+    differ = [name for name in mine.keys() & its.keys() - _OWN if mine[name] != its[name]]
+    if differ:
+        raise InputError(
+            f"seeds {mine['seed']} and {its['seed']} were run with different settings "
+            f"({', '.join(sorted(differ))}); report them in different folders",
+            field="results",
+        )
+
+
+def _joined(published: Mapping[str, Any] | None, made: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Figures of one seed with the sweeps of both, the later ones in the place of the earlier."""
+    parts = [part for part in (published, made) if part is not None]
+    found = {name: {k: v for part in parts for k, v in part[name].items()} for name in ("trained", "sweeps")}
+    return {"settings": parts[-1]["settings"], **found}
 
 
 def _without_prompts(one: Mapping[str, Any]) -> dict[str, Any]:

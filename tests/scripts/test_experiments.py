@@ -117,12 +117,18 @@ def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, three_laye
     # Another seed from another working folder is added, if its settings are the same.
     (tmp_path / "w2").mkdir()
     own = read_json(tmp_path / "w" / "1.json")
-    write_json(tmp_path / "w2" / "2.json", own)
+    settings = {**own["settings"], "seed": 2}
+    write_json(tmp_path / "w2" / "2.json", {**own, "settings": settings})
     again = helpful.Settings(data, tmp_path / "w2", report=True, results=tmp_path / "r")
     helpful.main(again)
     both = (tmp_path / "r" / "helpful_harmless.md").read_text()
     assert both.startswith("## Over 2 training seeds (1, 2)")
     assert report.strip() in both
-    write_json(tmp_path / "w2" / "2.json", {**own, "settings": {**own["settings"], "tokens": 5}})
+    # Sweeps of one seed that were run apart are together.
+    ranked = {"DPO, ranked": own["sweeps"]["DPO, ranked"]}
+    write_json(tmp_path / "w2" / "2.json", {**own, "settings": settings, "sweeps": ranked})
+    helpful.main(again)
+    assert (tmp_path / "r" / "helpful_harmless.md").read_text() == both
+    write_json(tmp_path / "w2" / "2.json", {**own, "settings": {**settings, "tokens": 5}})
     with pytest.raises(InputError, match=r"seeds 1 and 2 .*\(tokens\)"):
         helpful.main(again)
