@@ -11,12 +11,12 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.level import Level
 from pluralign.learn.combination import Combination, Tail, measured_scales
 from pluralign.learn.constraints import Constrained
+from pluralign.learn.suggested import Suggested
 from pluralign.learn.weighting import (
     ByHypervolume,
     ByInfluence,
     Fixed,
     Observed,
-    Suggested,
     hypervolume_factor,
     require_objectives,
     weights_by_influence,

@@ -12,7 +12,7 @@ from pluralign.steer.suggest import CARD, depends_on_prompts, open_weights, weig
 
 if TYPE_CHECKING:
     from pluralign.learn.combination import Tail
-    from pluralign.learn.weighting import Suggested
+    from pluralign.learn.suggested import Suggested
 
 Adapt = Literal["none", "influence", "hypervolume"]
 
@@ -28,7 +28,7 @@ def read_weights(text: str) -> SteeringWeights | Suggested | None:
     provider, folder = open_weights(text), weights_folder(text)
     if folder is None or not depends_on_prompts(provider):
         return provider.suggest([""])[0]
-    from pluralign.learn.weighting import Suggested
+    from pluralign.learn.suggested import Suggested
 
     # A folder of this name may be trained anew.
     return Suggested(provider.suggest, provider.objectives, f"{text} {file_digest(folder / CARD)}")

@@ -13,6 +13,7 @@ from pluralign.learn.options.settings import CPLConfig as CPLConfig
 from pluralign.learn.options.settings import QConfig as QConfig
 from pluralign.learn.options.story_rl import fit_story_rl as fit_story_rl
 from pluralign.learn.options.story_rounds import StoryRLConfig as StoryRLConfig
+from pluralign.learn.suggested import Suggested as Suggested
 from pluralign.learn.texts.adversarial.loop import fit_adversarial as fit_adversarial
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling as VLLMSampling
 from pluralign.learn.texts.ava import fit_ava_d as fit_ava_d
@@ -57,5 +58,4 @@ from pluralign.learn.trl import RewardFunction as RewardFunction
 from pluralign.learn.weighting import ByHypervolume as ByHypervolume
 from pluralign.learn.weighting import ByInfluence as ByInfluence
 from pluralign.learn.weighting import Fixed as Fixed
-from pluralign.learn.weighting import Suggested as Suggested
 from pluralign.learn.weightings import make_weighting as make_weighting

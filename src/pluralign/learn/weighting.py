@@ -1,11 +1,12 @@
-"""Weights of objectives in a policy gradient: fixed, suggested for each prompt, or moving in training.
+"""Weights of objectives in a policy gradient: fixed, or moving in training.
 
-`learn.constraints.Constrained`, whose weights are multipliers of targets, is a `Weighting` as well.
+`learn.suggested.Suggested`, whose weights depend on the prompt, and `learn.constraints.Constrained`, whose
+weights are multipliers of targets, are weightings as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -17,13 +18,10 @@ from torch import Tensor
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import require_at_least
 from pluralign.core.pareto import hypervolume
-from pluralign.learn.run_folder import own_source
 from pluralign.lm.tensors import to_list
 from pluralign.losses.advantages import Rewards, Weights, influences
 from pluralign.rewards.value_model import RewardScale
 
-SuggestWeights = Callable[[Sequence[str]], Sequence[Mapping[str, float]]]
-"""Function from prompts to weights by objective, such as the method of a provider of weights."""
 BELOW = 1.0
 """Distance of the reference point below the policy before training, in standard deviations of each reward."""
 
@@ -87,7 +85,7 @@ class Weighting(Protocol):
         ...
 
 
-class _Constant:
+class Constant:
     """A weighting that no sample changes."""
 
     plain_sum_only = ""
@@ -104,7 +102,7 @@ class _Constant:
 
 
 @final
-class Fixed(_Constant):
+class Fixed(Constant):
     """The same weights for all prompts and steps.
 
     Args:
@@ -122,35 +120,6 @@ class Fixed(_Constant):
     def describe(self) -> dict[str, Any]:
         """See `Weighting.describe`."""
         return {"kind": "fixed", "weights": self._given}
-
-
-@final
-class Suggested(_Constant):
-    """Weights that depend on the prompt (Preference Orchestrator, Liu et al. 2025, eq. 9).
-
-    Args:
-        suggest: Function from prompts to weights; ``provider.suggest`` of a provider of weights.
-        objectives: Objectives of the weights.
-        source: Name of what suggests them, for the card; another name makes another run.
-    """
-
-    def __init__(self, suggest: SuggestWeights, objectives: Sequence[str], source: str = "") -> None:
-        self.objectives = tuple(objectives)
-        self._suggest, self._source = suggest, source
-        self._known: dict[str, Float[Tensor, " objectives"]] = {}
-
-    def weights(self, prompts: Sequence[str]) -> Weights:
-        """See `Weighting.weights`; each prompt is asked about once."""
-        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
-        if missing:
-            for prompt, found in zip(missing, self._suggest(missing), strict=True):
-                aligned = SteeringWeights(found).aligned_to(self.objectives)
-                self._known[prompt] = torch.tensor(aligned)
-        return torch.stack([self._known[prompt] for prompt in prompts])
-
-    def describe(self) -> dict[str, Any]:
-        """See `Weighting.describe`."""
-        return {"kind": "suggested", "source": self._source, **own_source("suggest", self._suggest)}
 
 
 @final

@@ -10,7 +10,8 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.checks import checked
 from pluralign.core.level import Level
 from pluralign.learn.constraints import Constrained
-from pluralign.learn.weighting import ByHypervolume, ByInfluence, Fixed, Suggested, Weighting
+from pluralign.learn.suggested import Suggested
+from pluralign.learn.weighting import ByHypervolume, ByInfluence, Fixed, Weighting
 
 Adapt = Literal["none", "influence", "hypervolume"]
 """Rules by which weights move in training."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -224,3 +225,32 @@ def test_another_reward_is_another_run(tmp_path):
         with pytest.raises(InputError, match=r"config\.rewards\.letters\.digest was '\w+', is '\w+'"):
             fit(other)
     assert load_card(tmp_path).data["rewards"]["low"]["source"] == "low"
+
+
+def test_providers_of_weights_are_asked_about_messages(tmp_path):
+    """What the chat template of the policy made of them is read as text by a provider, its tokens quoted."""
+
+    class Provider:
+        objectives = ("letters", "low")
+        asked: ClassVar = []
+
+        def suggest(self, prompts):
+            self.asked += prompts
+            return [{"letters": 0.5, "low": 0.5} for _ in prompts]
+
+    said = [[{"role": "user", "content": f"Say {i}"}] for i in range(6)]
+    prompts = pl.load_prompts([{"prompt": one} for one in said], template="chat", model="tiny-random")
+    read: list[str] = []
+
+    def own(texts):
+        read.extend(texts)
+        return [{"letters": 0.5, "low": 0.5} for _ in texts]
+
+    for name, suggest in (("provider", Provider().suggest), ("own", own)):
+        weighting = pl.learn.Suggested(suggest, ("letters", "low"))
+        one = dataclasses.replace(run(tmp_path / name, lora_rank=2), template="chat")
+        fit_rl(prompts, one, config(rounds=1, prompts=4), rewards=REWARDS, weighting=weighting)
+    assert Provider.asked
+    assert all(one in said for one in Provider.asked)
+    assert read
+    assert all(text.startswith("<|im_start|>user\nSay ") for text in read)

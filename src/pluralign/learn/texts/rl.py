@@ -17,12 +17,14 @@ from pluralign.core.digests import digest
 from pluralign.core.locks import only_one_in
 from pluralign.core.messages import QUOTE
 from pluralign.core.splits import seed_for, split_of
+from pluralign.data.columns import Content
 from pluralign.data.examples import Prompt
 from pluralign.data.reading import holds_quoted, learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
 from pluralign.folders.tuned import describe_backbone, learned_tensors
 from pluralign.learn.combination import Combination, Combine
 from pluralign.learn.run_folder import claim_folder, own_source, release_folder
+from pluralign.learn.suggested import Suggested
 from pluralign.learn.texts.adversarial.reinforce import check_batch, check_training, fresh_policy
 from pluralign.learn.texts.adversarial.samples import cut_prompt, prompt_room
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
@@ -121,7 +123,10 @@ def fit_rl(
     run = dataclasses.replace(run, provenance={**run.provenance, "rewards": sources})
     backbone = load_backbone(run.model, dtype=torch.float32)
     template = learned_template(prompts, run.template, backbone.tokenizer)
-    train, held_out = _splits(_texts(prompts, run, config, backbone), run.seed)
+    given = _texts(prompts, run, config, backbone)
+    train, held_out = _splits(list(given), run.seed)
+    if isinstance(weighting, Suggested):
+        weighting = weighting.on(given)
     check_batch(run.training.batch_size, config.samples, min(len(train), config.prompts))
     record = _record(run, config, combination, weighting, [*train, *held_out], backbone)
     if vllm is not None and vllm.mode != "off":
@@ -161,25 +166,25 @@ def fit_rl(
 
 def _texts(
     prompts: Sequence[str] | Sequence[Prompt], run: Run, config: RLConfig, backbone: Backbone
-) -> list[str]:
-    """Distinct prompts as the model reads them, cut so that completions have room."""
+) -> dict[str, Content]:
+    """Distinct prompts as the model reads them, cut so that completions have room, and their sources."""
     tokenizer = backbone.tokenizer
     limit = CompletionReader.for_model(backbone.model, tokenizer, run.training.max_length).max_length
     room = prompt_room(tokenizer, limit, config.max_new_tokens)
     quoted = run.has_quoted(prompts)
-    found: dict[str, None] = {}
-    for number, given in enumerate(prompts, start=1):
-        text: Any = given.text if isinstance(given, Prompt) else given
+    found: dict[str, Content] = {}
+    for number, one in enumerate(prompts, start=1):
+        text: Any = one.text if isinstance(one, Prompt) else one
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"expected a text, found {given!r:.60}", row=number, field="prompts")
+            raise InputError(f"expected a text, found {one!r:.60}", row=number, field="prompts")
         text = text if quoted else quoted_prompt(tokenizer, text)
         if QUOTE in text:
             raise InputError(
                 "has the name of a control token, which TRL's trainer cannot read as ordinary text",
                 row=number, field="prompts",
             )  # fmt: skip
-        found[cut_prompt(tokenizer, text, room)] = None
-    return list(found)
+        found.setdefault(cut_prompt(tokenizer, text, room), one.given if isinstance(one, Prompt) else one)
+    return found
 
 
 def _splits(prompts: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
