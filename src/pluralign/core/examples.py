@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar, overload
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, overload
 
 from pluralign.core.messages import Template
 
@@ -15,18 +15,22 @@ Example = TypeVar("Example", covariant=True)
 class Examples(Sequence[Example]):
     """A sequence of examples that also reports how many rows were read and left out.
 
-    A slice keeps counts and template; a list built from the examples loses them.
+    A slice keeps counts, template and source; a list built from the examples loses them.
 
     Args:
         rows: Pairs, demonstrations, scored completions or prompts, in the order of their source.
         counts: Numbers of rows read, left out (by reason) and kept (in all and by split).
         template: Template that rendered messages to text; None if all rows were texts, or if the source does
             not record it. Training with another template is refused.
+        source: File, its digest, and ``splits``, the loader's arguments that determine the splits (``seed``
+            and ``shares``, or ``split``) unless the source has splits; empty for rows in memory. Cards of
+            trained models record it.
     """
 
     rows: tuple[Example, ...]
     counts: Mapping[str, int]
     template: Template | None = None
+    source: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -10,11 +10,10 @@ from typing import cast
 
 from pluralign.core import Demonstration, Examples, InputError, PreferencePair
 from pluralign.core.checks import checked, require_at_least
-from pluralign.core.jsonl import read_rows
-from pluralign.core.messages import DIALOGUE, Render, Template
-from pluralign.core.records import read_pairs
-from pluralign.core.splits import SHARES, SPLITS, Split
+from pluralign.core.messages import DIALOGUE, Render
+from pluralign.core.splits import SHARES, Split
 from pluralign.data.examples import Prompt, ScoredCompletion
+from pluralign.data.own_pairs import chosen_completions, own_header, own_pairs
 from pluralign.data.reading import RecordedTemplate, open_template, read_examples, read_row
 from pluralign.data.rows import (
     form_of,
@@ -71,8 +70,8 @@ def load_pairs(
         InputError: No such source or split, a broken line, a missing column, a field of another type (with
             file, row counted from 1, and field), or no usable row.
     """
-    if (header := _own_header(data)) is not None:
-        return _own_pairs(str(data), objective, split, header)
+    if (header := own_header(data)) is not None:
+        return own_pairs(str(data), objective, split, header)
     table = open_table(data, split)
     counts: Counter[str] = Counter(rows=0, prompts_differ=0, empty=0, identical=0)
     alone, about = len(table.parts) == 1, objective or objective_of(data)
@@ -123,8 +122,8 @@ def load_demonstrations(
     Raises:
         InputError: See `load_pairs`; or a file of `pair` has labels that may be wrong.
     """
-    if (header := _own_header(data)) is not None:
-        return _chosen(_own_pairs(str(data), objective, split, header), str(data))
+    if (header := own_header(data)) is not None:
+        return chosen_completions(own_pairs(str(data), objective, split, header), str(data))
     table, about = open_table(data, split), objective or objective_of(data)
 
     def read(row: Row, render: Render) -> Answered | str:
@@ -246,7 +245,7 @@ def holds_preferences(data: Data) -> bool:
     Raises:
         InputError: The data cannot be read.
     """
-    if _own_header(data) is not None:
+    if own_header(data) is not None:
         return True
     return any(form_of(row) == "preference" for _, _, row in islice(open_table(data).rows(), 1))
 
@@ -265,37 +264,3 @@ def _prompt_table(data: Data | Iterable[str]) -> Table:
         return open_table(cast("Data", data))
     rows = cast("Iterable[str | Row]", data)
     return open_table([{"prompt": row} if isinstance(row, str) else row for row in rows])
-
-
-def _own_header(data: Data) -> Row | None:
-    """The header of a file that ``pair`` wrote; None for everything else."""
-    if not isinstance(data, str | Path) or not Path(data).is_file() or not str(data).endswith(".jsonl"):
-        return None
-    try:
-        row = next(iter(read_rows(data))).row
-    except (InputError, StopIteration):
-        return None
-    return row if row.get("pluralign") == "pairs" else None
-
-
-def _own_pairs(path: str, objective: str, split: Split | None, header: Row) -> Examples[PreferencePair]:
-    pairs = read_pairs(path)
-    if objective and any(pair.objective != objective for pair in pairs):
-        raise InputError(f"holds pairs of other objectives than {objective!r}", path=path)
-    kept = tuple(pair for pair in pairs if split in (None, pair.split))
-    if not kept and split is not None:
-        raise InputError(f"holds no pair of the split {split}", path=path)
-    counts = {"pairs": len(kept)} | {f"pairs_{one}": sum(p.split == one for p in kept) for one in SPLITS}
-    known = header.get("template")
-    return Examples(kept, counts, Template(known["name"], known["digest"]) if known else None)
-
-
-def _chosen(pairs: Examples[PreferencePair], path: str) -> Examples[Demonstration]:
-    """The chosen completions of a file of pairs."""
-    if any(pair.weight < 1 for pair in pairs):
-        raise InputError("labels may be wrong (weights below 1), so the chosen is not known", path=path)
-    rows = tuple(
-        Demonstration(*p.chosen.text(row=row), p.objective, path, p.split) for row, p in enumerate(pairs, 1)
-    )
-    counts = {name.replace("pairs", "demonstrations"): count for name, count in pairs.counts.items()}
-    return Examples(rows, {"rows": len(rows), "empty": 0, "unusable": 0, **counts}, pairs.template)

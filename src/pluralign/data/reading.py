@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from pluralign.core import Decision, Examples, InputError, PreferencePair
+from pluralign.core.digests import source_digest
 from pluralign.core.messages import DIALOGUE, Messages, Render, Template, as_template
 from pluralign.core.splits import SPLITS, Split, check_shares, split_names, split_of
 from pluralign.data.columns import FieldError
@@ -162,7 +163,16 @@ def read_examples(
     counts[noun] = len(made)
     for one in SPLITS:
         counts[f"{noun}_{one}"] = splits[one]
-    return Examples(tuple(made), dict(counts), render.used)
+    return Examples(tuple(made), dict(counts), render.used, _source(table, seed, shares))
+
+
+def _source(table: Table, seed: int, shares: Sequence[float]) -> dict[str, Any]:
+    if table.path is None:
+        return {}
+    given: dict[str, Any] = {"seed": seed, "shares": list(shares)}
+    if table.assigned:
+        given = {"split": next(iter(table.parts))} if len(table.parts) == 1 else {}
+    return {**source_digest(table.path), **({"splits": given} if given else {})}
 
 
 def read_row(table: Table, number: int, read: Callable[[], Read]) -> Read:

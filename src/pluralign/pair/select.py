@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -178,9 +179,8 @@ def select_pairs(
             chosen = farthest_first(centres(traits), budget, worth=worth, seed=seed)
     if chosen is None:
         chosen = worthiest(worth, budget, seed=seed)
-    template = pairs.template if isinstance(pairs, Examples) else None
-    counts = {"pairs": len(pairs), "selected": len(chosen)}
-    return Examples(tuple(pairs[place] for place in chosen), counts, template)
+    counts, rows = {"pairs": len(pairs), "selected": len(chosen)}, tuple(pairs[place] for place in chosen)
+    return replace(pairs, rows=rows, counts=counts) if isinstance(pairs, Examples) else Examples(rows, counts)
 
 
 def _dependability(pairs: Sequence[PreferencePair], reward: Reward | None) -> FloatArray:

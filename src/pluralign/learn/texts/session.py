@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pluralign.core import Demonstration, InputError, PreferencePair
+from pluralign.core import Demonstration, Examples, InputError, PreferencePair
 from pluralign.data.examples import RankedCompletions
 from pluralign.data.reading import learned_template
 from pluralign.folders.card import TRUNK, Card, current_versions, write_folder
@@ -83,6 +83,8 @@ class Session:
         if run.training.layers == 0 and vocabulary and not head:
             raise InputError(f"0 trains heads alone, and {method} has none; give 1 or more", field="layers")
         self.started = time.monotonic()
+        if isinstance(rows, Examples):
+            run = dataclasses.replace(run, provenance={**rows.source, **run.provenance})
         self.method, self.run, self.settings = method, run, settings
         kind = RankedCompletions if lists else PreferencePair | Demonstration
         train, validation = split_rows(rows, run.provenance.get("file"), kind)
