@@ -17,6 +17,7 @@ from types import ModuleType
 import pytest
 
 import pluralign as pl
+from pluralign.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
 NAMES = [name for name in pl.__all__ if name != "__version__"]
@@ -31,7 +32,10 @@ def test_every_public_name_is_there_and_no_other():
         _ = pl.no_such_name
 
 
-@pytest.mark.parametrize("package", [pl, pl.learn, pl.losses], ids=lambda package: package.__name__)
+PACKAGES = [pl, pl.learn, pl.losses, pl.evaluate]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_no_name_is_also_a_module_s(package):
     # The import of a submodule would take the name's place.
     modules = {path.stem for path in Path(package.__file__).parent.iterdir()}
@@ -64,7 +68,14 @@ def test_advice_about_a_kernel_that_is_not_used_is_not_shown(caplog):
     assert [record.getMessage() for record in caplog.records] == ["another warning"]
 
 
-@pytest.mark.parametrize("name", [*NAMES, *(f"learn.{name}" for name in pl.learn.__all__ if "fit_" in name)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *NAMES,
+        *(f"learn.{name}" for name in pl.learn.__all__ if "fit_" in name),
+        *(f"evaluate.{name}" for name in pl.evaluate.__all__),
+    ],
+)
 def test_every_name_has_an_example(name):
     thing = attrgetter(name)(pl)
     if inspect.isclass(thing) or inspect.isfunction(thing):
@@ -77,11 +88,21 @@ def test_every_name_has_an_example(name):
 def test_every_name_is_on_the_api_page():
     page = (ROOT / "docs/api.md").read_text()
     listed = re.findall(r"^::: pluralign\.(\w+)$", page, re.MULTILINE)
-    assert sorted([*listed, "learn"]) == sorted(NAMES)
-    page = (ROOT / "docs/api_learn.md").read_text()
-    trainers = re.findall(r"^::: pluralign\.learn\.(\w+)$", page, re.MULTILINE)
-    # Names that are in `pluralign` as well have their entry there.
-    assert sorted(trainers) == sorted(set(pl.learn.__all__) - set(NAMES))
+    assert sorted([*listed, "evaluate", "learn"]) == sorted(NAMES)
+    for package in pl.learn, pl.evaluate:
+        own = package.__name__.partition(".")[2]
+        page = (ROOT / f"docs/api_{own}.md").read_text()
+        listed = re.findall(rf"^::: pluralign\.{own}\.(\w+)$", page, re.MULTILINE)
+        # Names that are in `pluralign` as well have their entry there.
+        assert sorted(listed) == sorted(set(package.__all__) - set(NAMES))
+
+
+def test_every_verb_that_measures_has_a_function():
+    page = (ROOT / "docs/api_evaluate.md").read_text()
+    rows = dict(re.findall(r"^\| `evaluate ([\w-]+)` \| `([\w.]+)`", page, re.MULTILINE))
+    assert {f"evaluate {verb}" for verb in rows} == {verb for verb in VERBS if verb.startswith("evaluate ")}
+    for name in rows.values():
+        assert attrgetter(name.removeprefix("pl."))(pl if name.startswith("pl.") else pl.evaluate)
 
 
 def test_every_method_is_in_learn():

@@ -1,5 +1,6 @@
 """The public names, each with its home: read by type checkers, and by ``__init__.py`` at run time."""
 
+from pluralign import evaluate as evaluate
 from pluralign import learn as learn
 from pluralign import losses as losses
 from pluralign.annotate.comparisons import make_comparisons as make_comparisons

@@ -158,6 +158,11 @@ def open_critic(
 
     Raises:
         InputError: An endpoint is to compare pairs, or a model or prompt cannot be loaded.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> pl.evaluate.open_critic("tiny-random", "percent", samples=2).name
+        'percent:tiny-random'
     """
     remote = endpoint_model(judge)
     if reading == "order":

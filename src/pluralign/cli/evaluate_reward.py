@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pluralign.cli.common import Figures, say
-from pluralign.cli.texts import read_texts
+from pluralign.cli.texts import say_read_pairs
 from pluralign.lm.dtypes import DTypeName
 
 
@@ -29,33 +29,19 @@ def evaluate_reward(
         base: Base model of the folder, if it was moved.
     """
     # Help needs no model.
-    from pluralign.data.load import load_pairs
-    from pluralign.evaluate.rewards.accuracy import of_part, reward_accuracy, trained_seeds
+    from pluralign.evaluate.rewards.accuracy import evaluate_reward as evaluate
     from pluralign.lm.completion_trees import describe_cuts
-    from pluralign.rewards.identity import reward_provenance
-    from pluralign.rewards.open import load_reward
-    from pluralign.rewards.reward import template_of
 
-    loaded = load_reward(model, dtype=dtype, model=base)
-    trained, template = reward_provenance(model), template_of(loaded)
-    seeds = trained_seeds(trained, data)
-    first, *more = seeds or [int(trained.get("seed", 0))]
-    pairs = read_texts(data, "", template, first)
-    others = [load_pairs(data, template=template, seed=seed, two_prompts=True) for seed in more]
-    part = split if split != "unseen" else "test" if seeds else "all"
-    chosen = of_part(pairs, part, data, others)
-    found = reward_accuracy(loaded, chosen)
-    where = "all pairs" if part == "all" else f"the {part} split"
-    ties = f", {found.ties} with equal rewards" if found.ties else ""
-    ties += f", {found.unlabelled} ties left out" if found.unlabelled else ""
-    cuts, method = describe_cuts(loaded.counts), trained.get("method", "reward")
+    found = evaluate(model, data, split, dtype=dtype, base=base)
+    say_read_pairs(data, found.pairs)
+    own = found.accuracy
+    where = "all pairs" if found.part == "all" else f"the {found.part} split"
+    ties = f", {own.ties} with equal rewards" if own.ties else ""
+    ties += f", {own.unlabelled} ties left out" if own.unlabelled else ""
+    cuts = describe_cuts(found.reward.counts)
     say(
-        f"{loaded.name} ({method}) on {where} of {data}: accuracy {100 * found.accuracy:.1f} % "
-        f"({100 * found.low:.1f} to {100 * found.high:.1f}), {found.pairs} pairs{ties}, {found.seconds:.1f} s"
+        f"{found.reward.name} ({found.method}) on {where} of {data}: accuracy {100 * own.accuracy:.1f} % "
+        f"({100 * own.low:.1f} to {100 * own.high:.1f}), {own.pairs} pairs{ties}, {own.seconds:.1f} s"
         + (f"; {cuts}" if cuts else "")
     )
-    return {
-        "accuracy": found.accuracy, "low": found.low, "high": found.high, "pairs": found.pairs,
-        "seconds": found.seconds, "ties": found.ties, "unlabelled": found.unlabelled, "split": part,
-        **loaded.counts,
-    }  # fmt: skip
+    return found.to_json()

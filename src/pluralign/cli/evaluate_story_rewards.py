@@ -6,10 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pluralign.cli.common import Figures, say, wrote
-from pluralign.core.records import read_trajectories
-from pluralign.evaluate.pictures.rewards import write_ranks
-from pluralign.evaluate.rewards.ranks import compare_rewards, reward_rows, true_rewards
-from pluralign.options.open import open_option_reward
+from pluralign.evaluate.rewards.story_rewards import evaluate_story_rewards as evaluate
 
 
 def evaluate_story_rewards(
@@ -36,12 +33,8 @@ def evaluate_story_rewards(
         features: Folder that keeps a language model's features between runs.
         seed: Random seed of the resampling.
     """
-    trajectories = read_trajectories(data)
-    posterior = open_option_reward(model, features)
-    rows = reward_rows(posterior, trajectories, true_rewards(trajectories, story, objectives))
-    ranks = compare_rewards(rows, seed=seed)
+    ranks = evaluate(model, data, story, objectives=objectives, out=out, features=features, seed=seed)
     say(ranks.table())
     if out is not None:
-        write_ranks(rows, ranks, out)
         wrote(out, "rewards.md, rewards.svg")
     return {"data": data.name, "model": model.name, "story": story, **asdict(ranks)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pluralign.annotate.open import DecideName
 from pluralign.cli.common import Figures, Requests, say, say_table, wrote
-from pluralign.evaluate.rewards.compare_files import compare_files
+from pluralign.evaluate.rewards.compared_completions import compare_completions
 from pluralign.evaluate.rewards.win_rate import WinRate
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.endpoint_settings import EndpointSettings
@@ -49,7 +49,7 @@ def evaluate_win_rate(
         rubric: Criteria of rubric:MODEL as JSON lines with name, description and, optionally, weight and
             veto.
     """
-    compared = compare_files(
+    compared = compare_completions(
         a, b, rater, objective=objective, description=description, decide=decide, prompt=prompt,
         rubric=rubric, endpoint=endpoint, dtype=dtype, out=out,
     )  # fmt: skip

@@ -15,10 +15,15 @@ from pluralign.data.load import load_demonstrations, load_pairs, load_scored
 def read_texts(data: str, objective: str, render: Render, seed: int = 0) -> Examples[PreferencePair]:
     """Preference pairs of texts, including pairs with two prompts; see `load_pairs`."""
     found = load_pairs(data, objective, template=render, seed=seed, two_prompts=True)
+    say_read_pairs(data, found)
+    return found
+
+
+def say_read_pairs(data: str, found: Examples[PreferencePair]) -> None:
+    """Print how many rows were read and left out, if the source counts them."""
     if "rows" in found.counts:
         differ = found.counts["prompts_differ"]
         _say_read(data, found, "pairs", ("empty", "identical"), f"; {differ} with two prompts" * bool(differ))
-    return found
 
 
 def read_demonstrations(data: str, objective: str, render: Render, seed: int = 0) -> Examples[Demonstration]:

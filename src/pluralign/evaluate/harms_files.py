@@ -83,6 +83,20 @@ def harms_of_files(
     Raises:
         InputError: A file cannot be read, or the points of a game are not known; or see `harms_table` and
             `read_coefficients`.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> from pluralign.core.records import write_records
+        >>> game = pl.open_story("salt_ledger")
+        >>> goals = game.info.select(["score"])
+        >>> for seed, name in enumerate(["random", "other"]):
+        ...     random = pl.UniformPolicy()
+        ...     played = pl.roll_out(game.make_game, random, episodes=10, seed=seed, objectives=goals)
+        ...     write_records(f"{name}.jsonl", "trajectories", played)
+        >>> files = {name: [f"{name}.jsonl"] for name in ("random", "other")}
+        >>> found = pl.evaluate.harms_of_files(files, max_points={"salt_ledger": 10})
+        >>> found.table.normalised["random"]["violations"].mean
+        100.0
     """
     played = {name: [t for file in own for t in read_trajectories(file)] for name, own in files.items()}
     games = sorted({t.source for own in played.values() for t in own})

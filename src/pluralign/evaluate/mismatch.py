@@ -140,6 +140,18 @@ def story_returns(
     Raises:
         InputError: A run occurs twice or has no card, the cards name several objectives or none, or the story
             does not have the objective.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> game, models = pl.open_story("salt_ledger"), pl.Models("tiny-random")
+        >>> goals, random = game.info.select(["score"]), pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=20, seed=0, objectives=goals))
+        >>> for steps in (1, 2):
+        ...     config = pl.learn.BCConfig(steps=steps)
+        ...     _ = pl.fit_bc(played, store=models.store, out=f"bc{steps}", config=config)
+        >>> found = pl.evaluate.story_returns(["bc1", "bc2"], "salt_ledger", "score", models=models)
+        >>> list(found)
+        ['bc1', 'bc2']
     """
     if len({str(run) for run in runs}) < len(runs):
         raise InputError("a run occurs twice", field="runs")

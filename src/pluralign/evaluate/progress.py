@@ -160,6 +160,16 @@ def read_play(file: str | Path, episodes: int | None = None) -> list[Trajectory]
 
     Raises:
         InputError: The file cannot be read, or its episodes are of no story or of several.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> from pluralign.core.records import write_records
+        >>> game = pl.open_story("salt_ledger")
+        >>> goals = game.info.select(["score"])
+        >>> played = pl.roll_out(game.make_game, pl.UniformPolicy(), episodes=3, seed=0, objectives=goals)
+        >>> write_records("play.jsonl", "trajectories", played)
+        >>> [one.source for one in pl.evaluate.read_play("play.jsonl", 2)]
+        ['salt_ledger', 'salt_ledger']
     """
     played = list(read_trajectories(file))[:episodes]
     sources = sorted({one.source for one in played})
@@ -188,6 +198,17 @@ def evaluate_play_progress(
     Raises:
         InputError: The story or the policy cannot be opened, or it has no such objective; or see
             `evaluate_progress`.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> game = pl.open_story("salt_ledger")
+        >>> goals = game.info.select(["score"])
+        >>> random = pl.UniformPolicy()
+        >>> played = list(pl.roll_out(game.make_game, random, episodes=4, seed=0, objectives=goals))
+        >>> critic = pl.evaluate.open_critic("tiny-random")
+        >>> found = pl.evaluate.evaluate_play_progress(played, critic, "score", "progress", passages=3)
+        >>> found.episodes
+        4
     """
     story, built_in = open_story(played[0].source), played[0].source in list_stories()
     (wanted,) = story.info.select((objective,))

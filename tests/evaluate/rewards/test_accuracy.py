@@ -1,5 +1,6 @@
 """Accuracy of rewards: ties count half, intervals are Wilson's, numbers that are none are refused."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,10 @@ from pluralign.core import Decision, InputError, OptionRewards, PreferencePair, 
 from pluralign.core.digests import source_digest
 from pluralign.data.load import load_pairs
 from pluralign.data.reading import quoted_decisions
-from pluralign.evaluate.rewards.accuracy import of_part, reward_accuracy, trained_seeds
+from pluralign.evaluate.rewards.accuracy import evaluate_reward, of_part, reward_accuracy, trained_splits
+from pluralign.learn.texts.rewards import fit_bradley_terry
+from pluralign.learn.texts.run import Run
+from pluralign.learn.texts.training_options import Training
 
 
 class ByTable:
@@ -91,13 +95,43 @@ def test_unseen_pairs_are_in_the_test_split_of_every_member(tmp_path):
     data = tmp_path / "rows.jsonl"
     data.write_text("one")
     own, other = dict(source_digest(data)), {"file": "other.jsonl", "file_digest": "0"}
-    assert trained_seeds({"seed": 3, "data": own}, str(data)) == [3]
-    assert trained_seeds({"seed": 3, "data": other}, str(data)) == trained_seeds({}, str(data)) == []
+    assert trained_splits({"seed": 3, "data": own}, str(data)) == [{"seed": 3}]
+    assert trained_splits({"seed": 3, "data": other}, str(data)) == trained_splits({}, str(data)) == []
     members = [{"seed": 4, "data": own}, {"seed": 3, "data": own}, {"seed": 5, "data": other}]
-    assert trained_seeds({"seed": 0, "data": own, "members": members}, str(data)) == [3, 4]
+    found = trained_splits({"seed": 0, "data": own, "members": members}, str(data))
+    assert found == [{"seed": 3}, {"seed": 4}]
     rows = [{"prompt": f"p{i}", "chosen": "a", "rejected": "b"} for i in range(200)]
     one, two = (load_pairs(rows, "o", seed=seed) for seed in (3, 4))
     prompts = [{p.texts()[0][0] for p in of_part(own, "test", "rows")} for own in (one, two)]
     both = {pair.texts()[0][0] for pair in of_part(one, "test", "rows", [two])}
     assert both == prompts[0] & prompts[1] != set()
     assert len(of_part(one, "all", "rows", [two])) == 200
+
+
+ROWS = [{"prompt": f"Say {i}:", "chosen": f" yes {i}", "rejected": " no"} for i in range(60)]
+
+
+@pytest.mark.parametrize("splits", [{"seed": 3}, {"seed": 3, "shares": (0.5, 0.1, 0.4)}, {}])
+def test_rewards_trained_from_python_are_measured_on_pairs_that_they_did_not_see(splits, tmp_path):
+    """The split by which pairs were loaded counts, and not the seed of the run."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    pairs = load_pairs(str(data), "o", **splits)
+    reward = tmp_path / "reward"
+    fit_bradley_terry(pairs, Run("tiny-random", reward, Training(layers=0, bf16=False), seed=1))
+    data = data.rename(tmp_path / "renamed.jsonl")
+    found = evaluate_reward(reward, data)
+    assert found.part == "test"
+    unseen = {pair.texts() for pair in pairs if pair.split == "test"}
+    assert {pair.texts() for pair in found.pairs} == unseen
+    assert len(pairs) > len(unseen) > 0
+
+
+def test_all_pairs_of_a_file_that_was_read_as_one_split_are_seen(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:20]))
+    run = Run("tiny-random", tmp_path / "reward", Training(layers=0, bf16=False))
+    fit_bradley_terry(load_pairs(str(data), "o", "train"), run)
+    with pytest.raises(InputError, match="no pair of the split test"):
+        evaluate_reward(tmp_path / "reward", data)
+    assert evaluate_reward(tmp_path / "reward", data, "all").accuracy.pairs == 20

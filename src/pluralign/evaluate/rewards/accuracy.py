@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from pluralign.core import Decision, Examples, InputError, PreferencePair
 from pluralign.core.digests import source_digest
+from pluralign.core.messages import Template
+from pluralign.data.load import load_pairs
 from pluralign.data.reading import holds_quoted
 from pluralign.evaluate.statistics import wilson
+from pluralign.lm.dtypes import DTypeName
+from pluralign.rewards.identity import reward_provenance
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward import Reward, template_of
 
 Part = Literal["train", "validation", "test", "all"]
 """Split of pairs, or all pairs."""
+Asked = Literal[Part, "unseen"]
+"""A part, or the pairs that a reward was not trained on."""
 _BATCH = 64
 
 
@@ -45,6 +54,72 @@ class RewardAccuracy:
     unlabelled: int = 0
 
 
+@dataclass(frozen=True)
+class RewardEvaluation:
+    """Accuracy of a reward on a source of pairs.
+
+    Args:
+        reward: The reward.
+        method: Method by which it was trained; ``reward`` if it has no card.
+        part: Part of the source that was measured on.
+        pairs: The pairs of this part.
+        accuracy: Accuracy on them.
+    """
+
+    reward: Reward
+    method: str
+    part: Part
+    pairs: Examples[PreferencePair]
+    accuracy: RewardAccuracy
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures, without those of each pair."""
+        found = {name: value for name, value in asdict(self.accuracy).items() if name != "margins"}
+        return {**found, "split": self.part, **self.reward.counts}
+
+
+def evaluate_reward(
+    model: str | Path, data: str | Path, split: Asked = "unseen", *, dtype: DTypeName = "float32",
+    base: str | None = None,
+) -> RewardEvaluation:  # fmt: skip
+    """Load a reward, and measure how often it gives the chosen completion the higher reward.
+
+    Args:
+        model: Folder of a reward model or an ensemble, or another argument of `load_reward`.
+        data: Preference pairs: a file, folder or hub id; see `load_pairs`.
+        split: Split of the pairs; ``unseen`` is the test split of the data that the model, or members of an
+            ensemble, were trained on, and all pairs of other data.
+        dtype: Precision of the reward model.
+        base: Base model of the folder, if it was moved.
+
+    Raises:
+        InputError: The reward or the data cannot be read, or there are no pairs of this split; or see
+            `reward_accuracy`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import pluralign as pl
+        >>> row = '{"prompt": "Say %d:", "chosen": " yes", "rejected": " no"}\\n'
+        >>> _ = Path("pairs.jsonl").write_text("".join(row % i for i in range(40)))
+        >>> pairs = pl.load_pairs("pairs.jsonl", "agreement")
+        >>> _ = pl.learn.fit_bradley_terry(pairs, pl.learn.Run("tiny-random", "agrees"))
+        >>> found = pl.evaluate.evaluate_reward("agrees", "pairs.jsonl")
+        >>> found.part, found.accuracy.pairs == sum(pair.split == "test" for pair in pairs)
+        ('test', True)
+    """
+    path, reward = str(data), load_reward(model, dtype=dtype, model=base)
+    trained, template = reward_provenance(model), template_of(reward)
+    known = trained_splits(trained, path)
+    pairs, *others = (
+        _split_pairs(path, template, one) for one in known or [{"seed": int(trained.get("seed", 0))}]
+    )
+    part: Part = split if split != "unseen" else "test" if known else "all"
+    chosen = of_part(pairs, part, path, others)
+    return RewardEvaluation(
+        reward, trained.get("method", "reward"), part, chosen, reward_accuracy(reward, chosen)
+    )
+
+
 def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAccuracy:
     """Score both completions of every pair.
 
@@ -54,6 +129,14 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
 
     Raises:
         InputError: There are no pairs with a label, a pair has several steps, or a reward is not finite.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": "Say it:", "chosen": " yes", "rejected": " no, no"} for _ in range(20)]
+        >>> brief = pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts])
+        >>> found = pl.evaluate.reward_accuracy(brief, pl.load_pairs(rows, "brevity"))
+        >>> found.accuracy, round(found.low, 2)
+        (1.0, 0.84)
     """
     if not pairs:
         raise InputError("there are no pairs to measure on")
@@ -94,17 +177,19 @@ def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int, quoted:
     return margins
 
 
-def trained_seeds(trained: Mapping[str, Any], data: str) -> list[int]:
-    """Seeds of the splits of a source that a reward, or members of an ensemble, were trained on.
+def trained_splits(trained: Mapping[str, Any], data: str) -> list[dict[str, Any]]:
+    """Arguments of `load_pairs` by which a source was split for the training of a reward, or of an ensemble's
+    members.
 
     Args:
         trained: What the reward was trained on (`rewards.identity.reward_provenance`).
         data: File, folder or hub id of the pairs.
 
     Returns:
-        The seeds, ascending; none for other data.
+        The different arguments; none for other data.
     """
-    own, found, left = source_digest(data), set[int](), [trained]
+    own, left = source_digest(data), [trained]
+    found: dict[str, dict[str, Any]] = {}
     while left:
         one = left.pop()
         if members := one.get("members"):
@@ -112,9 +197,22 @@ def trained_seeds(trained: Mapping[str, Any], data: str) -> list[int]:
             left += members
             continue
         given: Mapping[str, Any] = one.get("data", {})
-        if all(given.get(name) == value for name, value in own.items()):
-            found.add(int(one.get("seed", 0)))
-    return sorted(found)
+        # A file may have been renamed.
+        name = "file_digest" if "file_digest" in own else "file"
+        if given.get(name) == own[name]:
+            # Cards of earlier versions have the run's seed, which was that of the splits.
+            splits = given.get("splits") or {"seed": int(one.get("seed", 0))}
+            found[json.dumps(splits, sort_keys=True)] = splits
+    return [found[key] for key in sorted(found)]
+
+
+def _split_pairs(path: str, template: Template, splits: Mapping[str, Any]) -> Examples[PreferencePair]:
+    pairs = load_pairs(path, template=template, two_prompts=True)
+    mine = pairs.source.get("splits")
+    # A source with splits keeps them.
+    if mine is None or splits.items() <= mine.items():
+        return pairs
+    return load_pairs(path, template=template, two_prompts=True, **splits)
 
 
 def of_part(

@@ -109,7 +109,7 @@ class Chosen:
 
 def choose_best(
     draws: AnswerSet, rewards: Mapping[str, Scorer], weights: SteeringWeights | WeightPosterior,
-    kept: Path, *, lower_bound: float = 0.0, raw: bool = False, dtype: DTypeName = "float32",
+    kept: str | Path, *, lower_bound: float = 0.0, raw: bool = False, dtype: DTypeName = "float32",
 ) -> Chosen:  # fmt: skip
     """Choose the best completion of each prompt by a weighted sum of rewards.
 
@@ -127,6 +127,21 @@ def choose_best(
     Raises:
         InputError: A weight has no reward, an objective of inferred weights has none, inferred weights are
             asked for in raw rewards, or every prompt has a single completion.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": "Do you?", "completion": text} for text in (" No.", " Yes, gladly!")]
+        >>> rewards = {
+        ...     "brief": pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts]),
+        ...     "eager": pl.FunctionReward("eager", lambda prompts, texts: [one.count("!") for one in texts]),
+        ... }
+        >>> draws = pl.evaluate.load_answers(rows)
+        >>> for eager in (0.2, 0.8):
+        ...     mix = pl.SteeringWeights(brief=1 - eager, eager=eager)
+        ...     found = pl.evaluate.choose_best(draws, rewards, mix, "rewards.jsonl")
+        ...     print(draws.answers["Do you?"].completions[found.best[0]])
+         No.
+         Yes, gladly!
     """
     inferred = weights if isinstance(weights, WeightPosterior) else None
     weights = weights.mean if isinstance(weights, WeightPosterior) else weights
@@ -140,7 +155,7 @@ def choose_best(
     answers = list(draws.answers.values())
     if _alone(answers) == len(answers) and not raw:
         raise InputError("has one completion per prompt: nothing to compare", path=draws.path)
-    scored = score_answers(answers, used, kept, dtype=dtype)
+    scored = score_answers(answers, used, Path(kept), dtype=dtype)
     scales: dict[str, Scale] = {}
     if inferred is not None:
         scales = {name: Scale(0.0, inferred.scales[name]) for name in scored}

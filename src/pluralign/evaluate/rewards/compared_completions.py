@@ -1,13 +1,15 @@
-"""Win rates between two files of completions, by a rater's name."""
+"""Win rates between two sources of completions, by a rater's name."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pluralign.annotate.open import DecideName, open_rater
-from pluralign.core.digests import source_digest
-from pluralign.data.answers import load_answers
+from pluralign.core.digests import digest, source_digest
+from pluralign.data.answers import AnswerSet, load_answers
+from pluralign.data.source import Data
 from pluralign.evaluate.rewards.win_rate import (
     COMPLETIONS_PROMPT,
     WinRate,
@@ -20,11 +22,11 @@ from pluralign.lm.endpoint_settings import EndpointSettings
 
 
 @dataclass(frozen=True)
-class ComparedFiles:
-    """Result of a comparison of two files.
+class ComparedCompletions:
+    """Result of a comparison of two sources.
 
     Args:
-        found: Win rate of the first file against the second.
+        found: Win rate of the first source against the second.
         rater: Name of the rater.
         objective: Name of the objective.
     """
@@ -34,26 +36,16 @@ class ComparedFiles:
     objective: str
 
 
-def compare_files(
-    a: str | Path, b: str | Path, rater: str, *, objective: str = "", description: str = "",
+def compare_completions(
+    a: Data, b: Data, rater: str, *, objective: str = "", description: str = "",
     decide: DecideName = "agreement", prompt: Path | None = None, rubric: Path | None = None,
     endpoint: EndpointSettings | None = None, dtype: DTypeName = "float32", out: Path | None = None,
-) -> ComparedFiles:  # fmt: skip
-    """Have a rater compare the completions of two files, prompt by prompt.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     one, other, reward = (Path(folder) / name for name in ("a.jsonl", "b.jsonl", "brief.py"))
-    ...     for file, text in ((one, " short"), (other, " much longer")):
-    ...         rows = (f'{{"prompt": "{word}:", "completion": "{text}"}}' for word in ("Say a", "Say b"))
-    ...         _ = file.write_text("\\n".join(rows))
-    ...     _ = reward.write_text("def brief(prompts, texts):\\n    return [-len(text) for text in texts]")
-    ...     compare_files(one, other, f"reward:function:{reward}:brief").found.win.mean
-    1.0
+) -> ComparedCompletions:  # fmt: skip
+    """Have a rater compare the completions of two sources, prompt by prompt.
 
     Args:
-        a: File with one completion per prompt.
-        b: File with one completion for each of A's prompts.
+        a: One completion per prompt: a file, or rows (`load_answers`).
+        b: One completion for each of A's prompts.
         rater: Rater: ``judge:MODEL``, ``rubric:MODEL`` or ``reward:REWARD``; see `open_rater`.
         objective: Objective that judges compare by; see `judged_objective`.
         description: Meaning of a higher value of the objective, in words that a judge can use.
@@ -65,10 +57,20 @@ def compare_files(
         out: JSON-lines file for the ratings, from which an interrupted run continues; None keeps none.
 
     Raises:
-        InputError: A file cannot be read, B has no answer to a prompt of A, or the rater or the objective is
-            not known; or see `win_rate`.
+        InputError: A source cannot be read, B has no answer to a prompt of A, or the rater or the objective
+            is not known; or see `win_rate`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import pluralign as pl
+        >>> code = "def brief(prompts, texts):\\n    return [-len(text) for text in texts]"
+        >>> _ = Path("brief.py").write_text(code)
+        >>> one = [{"prompt": f"Say {i}:", "completion": " short"} for i in range(4)]
+        >>> other = [{**row, "completion": " much longer"} for row in one]
+        >>> pl.evaluate.compare_completions(one, other, "reward:function:brief.py:brief").found.win.mean
+        1.0
     """
-    first, second = (load_answers(str(path), one=True) for path in (a, b))
+    first, second = (load_answers(data, one=True) for data in (a, b))
     wanted = judged_objective(rater, objective, description)
     own = COMPLETIONS_PROMPT if rater.startswith(("judge:", "rubric:")) else None
     # A win rate counts ties, so rewards are compared as they are: every difference decides.
@@ -78,7 +80,12 @@ def compare_files(
         rubric=rubric,
     )  # fmt: skip
     rated_by = [rater, asked.name, asked.settings]
-    made_of = {"a": source_digest(a), "b": source_digest(b), "rater": rated_by, "dtype": dtype}
+    made_of = {"a": _digest(a, first), "b": _digest(b, second), "rater": rated_by, "dtype": dtype}
     comparisons = answer_comparisons(first, second, asked)
     found = win_rate(comparisons, asked, wanted, path=out, made_of=made_of)
-    return ComparedFiles(found, asked.name, wanted.name)
+    return ComparedCompletions(found, asked.name, wanted.name)
+
+
+def _digest(data: Data, read: AnswerSet) -> Any:
+    """Digest of a file, or of the answers of rows in memory."""
+    return source_digest(data) if isinstance(data, str | Path) else digest([repr(read).encode()])

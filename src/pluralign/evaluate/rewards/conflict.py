@@ -186,6 +186,18 @@ def evaluate_conflict(
 
     Raises:
         InputError: No prompt has several samples; or see `find_conflict`.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> texts = " no", " ok, ok", " no!", " ok, ok!"
+        >>> rows = [{"prompt": p, "completion": text} for p in ("A:", "B:") for text in texts]
+        >>> rewards = {
+        ...     "brief": pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts]),
+        ...     "ok": pl.FunctionReward("ok", lambda prompts, texts: [one.count("ok") for one in texts]),
+        ... }
+        >>> found = pl.evaluate.evaluate_conflict(pl.evaluate.load_answers(rows), rewards, "conflict")
+        >>> found.kinds
+        ('opposed', 'opposed')
     """
     samples.require_fixed_number()
     answers = [one for one in samples.answers.values() if len(one.completions) > 1]

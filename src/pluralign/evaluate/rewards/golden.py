@@ -61,7 +61,7 @@ class GoldenScores:
 
 
 def golden_scores(
-    policies: Mapping[str, AnswerSet], ends: Mapping[str, AnswerSet], golden: Scorer, folder: Path, *,
+    policies: Mapping[str, AnswerSet], ends: Mapping[str, AnswerSet], golden: Scorer, folder: str | Path, *,
     dtype: DTypeName = "float32", seed: int = 0,
 ) -> GoldenScores:  # fmt: skip
     """Score policies' answers to the same prompts with a golden reward.
@@ -77,6 +77,18 @@ def golden_scores(
     Raises:
         InputError: A policy has a name of `ENDS`, there are fewer than two prompts, or answers were drawn
             until one was good enough.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> brief = pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts])
+        >>> said = {"base": " no, no, no", "demonstrations": " no", "mine": " no, no"}
+        >>> answers = {
+        ...     name: pl.evaluate.load_answers([{"prompt": p, "completion": text} for p in ("A:", "B:")])
+        ...     for name, text in said.items()
+        ... }
+        >>> found = pl.evaluate.golden_scores({"mine": answers.pop("mine")}, answers, brief, "golden")
+        >>> found.rewards["mine"].mean, found.normalised["mine"].mean
+        (-7.0, 0.5)
     """
     require_at_least(0, seed=seed)
     if taken := sorted(set(policies) & set(ENDS)):
@@ -89,7 +101,9 @@ def golden_scores(
     if len(prompts.answers) < 2:
         raise InputError("has one prompt; intervals need at least two", path=prompts.path)
     wanted = [(GOLDEN, name) for name in answers]
-    found = score_sources({GOLDEN: golden}, answers, folder / "rewards.jsonl", wanted=wanted, dtype=dtype)
+    found = score_sources(
+        {GOLDEN: golden}, answers, Path(folder) / "rewards.jsonl", wanted=wanted, dtype=dtype
+    )
     means = _by_prompt(found, answers)
     scaled, note = _normalised({name: means[name] for name in policies}, means, seed)
     return GoldenScores(
@@ -168,7 +182,7 @@ class GoldenCurves:
 
 def golden_best_of_n(
     draws: AnswerSet, rewards: Mapping[str, Scorer], golden: Scorer, others: Mapping[str, AnswerSet],
-    folder: Path, *, dtype: DTypeName = "float32", seed: int = 0,
+    folder: str | Path, *, dtype: DTypeName = "float32", seed: int = 0,
 ) -> GoldenCurves:  # fmt: skip
     """Measure best-of-N by each reward with a golden reward, for every N from one set of samples.
 
@@ -185,6 +199,17 @@ def golden_best_of_n(
     Raises:
         InputError: A reward has the golden one's name, one end of the scale is missing, or prompts have
             different numbers of samples.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": p, "completion": f" no{', no' * i}"} for p in ("A:", "B:") for i in range(4)]
+        >>> brief = pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts])
+        >>> wordy = pl.FunctionReward("wordy", lambda prompts, texts: [text.count(",") for text in texts])
+        >>> found = pl.evaluate.golden_best_of_n(
+        ...     pl.evaluate.load_answers(rows), {"wordy": wordy}, brief, {}, "curves"
+        ... )
+        >>> [one.mean for one in found.curves["wordy"].golden][::3]
+        [-9.0, -15.0]
     """
     require_at_least(0, seed=seed)
     if GOLDEN in rewards:
@@ -196,7 +221,7 @@ def golden_best_of_n(
     found = score_sources(
         {**rewards, GOLDEN: golden},
         {"draws": list(draws.answers.values()), **answers},
-        folder / "rewards.jsonl",
+        Path(folder) / "rewards.jsonl",
         wanted=[(name, "draws") for name in rewards] + [(GOLDEN, name) for name in ("draws", *answers)],
         dtype=dtype,
     )

@@ -72,6 +72,13 @@ def evaluate_prompt_value(
     Raises:
         InputError: A prompt is in both, there are fewer than three in one of them, or all held-out prompts
             have the same mean reward; or see `load_prompt_value`.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> rows = [{"prompt": f"Count to {i}:", "completion": " ok", "reward": i} for i in range(24)]
+        >>> found = pl.evaluate.evaluate_prompt_value(rows[::2], rows[1::2], model="tiny-random")
+        >>> found.prompts, found.context
+        (12, 12)
     """
     rows = load_scored(data, template=template, model=model)
     held_out = mean_rewards([row.prompt for row in rows], [row.reward for row in rows])

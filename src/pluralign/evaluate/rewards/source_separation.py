@@ -78,8 +78,8 @@ class SourceSeparation:
 
 
 def separate_sources(
-    rewards: Mapping[str, Scorer], sources: Mapping[str, AnswerSet], folder: Path, *, styles: bool = False,
-    dtype: DTypeName = "float32", seed: int = 0,
+    rewards: Mapping[str, Scorer], sources: Mapping[str, AnswerSet], folder: str | Path, *,
+    styles: bool = False, dtype: DTypeName = "float32", seed: int = 0,
 ) -> SourceSeparation:  # fmt: skip
     """Measure how well rewards separate sources of answers to the same prompts, and texts from restyled
     texts.
@@ -94,6 +94,18 @@ def separate_sources(
 
     Raises:
         InputError: There are fewer than two sources and no styles, or a reward cannot be loaded.
+
+    Examples:
+        >>> import pluralign as pl
+        >>> brief = pl.FunctionReward("brief", lambda prompts, texts: [-len(text) for text in texts])
+        >>> said = {"wordy": " no, no", "brief": " no"}
+        >>> sources = {
+        ...     name: pl.evaluate.load_answers([{"prompt": f"{i}:", "completion": text} for i in range(4)])
+        ...     for name, text in said.items()
+        ... }
+        >>> found = pl.evaluate.separate_sources({"brief": brief}, sources, "separation")
+        >>> found.table["brief"][0].auc.mean
+        1.0
     """
     require_at_least(0, seed=seed)
     if len(sources) < 2 and not styles:
@@ -104,7 +116,7 @@ def separate_sources(
         for name, own in changed.items():
             scored[f"{name}: {edit}"] = [one for one, _ in own.values() if one]
     wanted = [(name, source) for name in rewards for source in scored]
-    found = score_sources(rewards, scored, folder / "rewards.jsonl", wanted=wanted, dtype=dtype)
+    found = score_sources(rewards, scored, Path(folder) / "rewards.jsonl", wanted=wanted, dtype=dtype)
     table: dict[str, list[Separation]] = {}
     for name in rewards:
         by_prompt = {
