@@ -41,12 +41,13 @@ verbs.zil,33,,You finish.,,,N/A,
 '''
 
 
-def toll(*, markers: bool = False, time: bool = False) -> bytes:
+def toll(*, markers: bool = False, time: bool = False, inform: bool = False) -> bytes:
     """The story file.
 
     Args:
         markers: Whether it prints Jiminy Cricket's markers.
         time: Whether the status line shows the time, so that the score must be asked for.
+        inform: Whether it tells the score in the words of Inform's library instead of Infocom's.
     """
     a = Assembler(_OBJECTS, _WORDS)
 
@@ -87,9 +88,9 @@ def toll(*, markers: bool = False, time: bool = False) -> bytes:
     a.print("Time passes.\n")
     a.jump("main")
     a.label("score")
-    a.print("Your score is ")
+    a.print("You have so far scored " if inform else "Your score is ")
     a.op(_NUMBER, _SCORE)
-    a.print(" of a possible 10.\n")
+    a.print(" out of a possible 10, in 3 turns.\n" if inform else " of a possible 10.\n")
     a.jump("main")
 
     a.label("north")
@@ -103,9 +104,9 @@ def toll(*, markers: bool = False, time: bool = False) -> bytes:
     a.jump("main")
     a.label("won")
     a.op(_ADD, _SCORE, 5, store=17)
-    a.print("You are free. Your score is ")
+    a.print("You are free. In that game you scored " if inform else "You are free. Your score is ")
     a.op(_NUMBER, _SCORE)
-    a.print(".\n")
+    a.print(" out of a possible 10, in 4 turns.\n" if inform else ".\n")
     a.code.append(0xBA)
 
     a.label("south")
@@ -165,11 +166,11 @@ def toll(*, markers: bool = False, time: bool = False) -> bytes:
     return a.story(flags=2 if time else 0)
 
 
-def write_toll(folder: Path, *, markers: bool = False, time: bool = False) -> Path:
+def write_toll(folder: Path, *, markers: bool = False, time: bool = False, inform: bool = False) -> Path:
     """Write the story, its walkthrough and its annotations into a folder, and return the story's path."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "toll_walkthrough.txt").write_text("\n".join(WALKTHROUGH), encoding="utf-8")
     (folder / "toll_annotations.csv").write_text(ANNOTATIONS, encoding="utf-8")
     path = folder / "toll.z3"
-    path.write_bytes(toll(markers=markers, time=time))
+    path.write_bytes(toll(markers=markers, time=time, inform=inform))
     return path

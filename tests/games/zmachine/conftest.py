@@ -32,8 +32,15 @@ def toll_candidates(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def toll(tmp_path: Path, toll_candidates: bytes) -> Toll:
     """Writes The Toll with a side file, and returns the side file's path."""
 
-    def write(*, prepared: bool = True, markers: bool = False, time: bool = False, **fields: Any) -> Path:
-        path = write_toll(tmp_path, markers=markers, time=time)
+    def write(
+        *,
+        prepared: bool = True,
+        markers: bool = False,
+        time: bool = False,
+        inform: bool = False,
+        **fields: Any,
+    ) -> Path:
+        path = write_toll(tmp_path, markers=markers, time=time, inform=inform)
         candidates = path.with_name("toll.candidates.json")
         candidates.unlink(missing_ok=True)
         if prepared:

@@ -117,9 +117,11 @@ def test_annotations_count_by_markers_and_by_quotations(toll: Any, markers: bool
     assert game.info.objective("harm_avoidance").reward({"variable.bad_others": 2.0}) == -2.0
 
 
-def test_points_of_a_story_that_shows_the_time_are_asked_for(toll: Any) -> None:
-    game = open_story(toll(time=True)).make_game()
+@pytest.mark.parametrize("inform", [False, True])
+def test_points_of_a_story_that_shows_the_time_are_asked_for(toll: Any, inform: bool) -> None:
+    game = open_story(toll(time=True, inform=inform)).make_game()
     assert isinstance(game, ZMachineGame)
+    assert game.info.max_points == 10.0
     points = [game.enter(command).get("points", 0.0) for command in WALKTHROUGH]
     assert points == [0.0, 0.0, 5.0, 5.0]
 

@@ -16,7 +16,8 @@ from pluralign.games.zmachine.world import World
 ENDINGS = ("RESTART, RESTORE", "*** You have won ***", "*** You have died ***")
 """Texts with which play ends, though the story does not quit: Infocom's and Inform's questions."""
 
-_SCORE = re.compile(r"[Ss]core (?:is|would be|was|of) (-?\d+)")
+# Infocom's words and those of Inform's library: "You have so far scored 5 out of a possible 10".
+_SCORE = re.compile(r"[Ss]core(?:d| is| would be| was| of) (-?\d+)")
 _MOST = re.compile(r"(?:total of|out of a possible|out of a maximum of|of a possible|out of) (\d+)")
 
 # Commands without an effect of their own: what happens after them happens anyway.
