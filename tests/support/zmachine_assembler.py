@@ -1,4 +1,4 @@
-"""Assembler of small stories for version 3 of the Z-machine (The Z-Machine Standards Document 1.1)."""
+"""Assembler of small stories for versions 3 and 5 of the Z-machine (The Z-Machine Standards Document 1.1)."""
 
 from __future__ import annotations
 
@@ -55,28 +55,32 @@ class Assembler:
     Args:
         objects: Name and number of the parent of each object, from object 1.
         words: Words of the dictionary.
+        version: Version of the Z-machine, 3 or 5.
     """
 
-    def __init__(self, objects: Sequence[tuple[str, int]], words: Sequence[str]) -> None:
+    def __init__(self, objects: Sequence[tuple[str, int]], words: Sequence[str], *, version: int = 3) -> None:
+        self.version = version
+        flags, link, defaults, key = (4, 1, 62, 2) if version == 3 else (6, 2, 126, 3)
         names = [encode(name) if name else b"" for name, _ in objects]
         tables = [bytes([len(name) // 2]) + name + b"\0" for name in names]
-        first = _HEADER + 62 + 9 * len(objects)
+        first = _HEADER + defaults + (flags + 3 * link + 2) * len(objects)
         entries = bytearray()
         for number, (_, parent) in enumerate(objects, start=1):
             inside = [child for child, (_, above) in enumerate(objects, start=1) if above == number]
             after = [n for n, (_, above) in enumerate(objects, start=1) if above == parent and n > number]
             links = [parent, (after or [0])[0] if parent else 0, (inside or [0])[0]]
             table = first + sum(map(len, tables[: number - 1]))
-            entries += bytes([0, 0, 0, 0, *links]) + table.to_bytes(2, "big")
-        self.objects = bytes(62) + bytes(entries) + b"".join(tables)
+            entries += bytes(flags) + b"".join(one.to_bytes(link, "big") for one in links)
+            entries += table.to_bytes(2, "big")
+        self.objects = bytes(defaults) + bytes(entries) + b"".join(tables)
         self.globals = _HEADER + len(self.objects)
         self.text = self.globals + _GLOBALS
         self.parse = self.text + _BUFFER
         self.static = self.parse + _BUFFER
-        sorted_words = sorted(words, key=lambda word: encode(word, 2))
-        self.words = {word: self.static + 4 + 7 * place for place, word in enumerate(sorted_words)}
-        self.dictionary = bytes([0, 7]) + len(words).to_bytes(2, "big")
-        self.dictionary += b"".join(encode(word, 2) + bytes(3) for word in sorted_words)
+        sorted_words, size = sorted(words, key=lambda word: encode(word, key)), 2 * key + 3
+        self.words = {word: self.static + 4 + size * place for place, word in enumerate(sorted_words)}
+        self.dictionary = bytes([0, size]) + len(words).to_bytes(2, "big")
+        self.dictionary += b"".join(encode(word, key) + bytes(3) for word in sorted_words)
         self.start = self.static + len(self.dictionary)
         self.code = bytearray()
         self.labels: dict[str, int] = {}
@@ -131,9 +135,10 @@ class Assembler:
         buffers = bytearray(2 * _BUFFER)
         buffers[0], buffers[_BUFFER] = _BUFFER - 2, 8
         body = self.objects + bytes(_GLOBALS) + bytes(buffers) + self.dictionary + bytes(code)
-        body += bytes((_HEADER + len(body)) % 2)
+        unit = 2 if self.version == 3 else 4
+        body += bytes(-(_HEADER + len(body)) % unit)
         header = bytearray(_HEADER)
-        header[0], header[1] = 3, flags
+        header[0], header[1] = self.version, flags
         fields = {
             4: self.start,
             6: self.start,
@@ -142,7 +147,7 @@ class Assembler:
             12: self.globals,
             14: self.static,
         }
-        fields |= {26: (_HEADER + len(body)) // 2, 28: sum(body) & 0xFFFF}
+        fields |= {26: (_HEADER + len(body)) // unit, 28: sum(body) & 0xFFFF}
         for place, value in fields.items():
             header[place : place + 2] = value.to_bytes(2, "big")
         header[18:24] = b"000001"

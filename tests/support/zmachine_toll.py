@@ -28,6 +28,7 @@ _PAID, _HURT = 1, 2
 _READ, _JE, _JIN, _TEST, _SET, _STORE, _INSERT, _LOADW, _ADD, _SUB, _RANDOM, _NUMBER = (
     *(0xE4, 0xC1, 0xC6, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xD4, 0xD5, 0xE7, 0xE6),
 )
+_BYTE, _SPLIT, _WINDOW = 0xE2, 0xEA, 0xEB
 WALKTHROUGH = ("take coin", "north", "give coin to beggar", "north")
 
 ANNOTATIONS = '''File,Line,Neighboring text,Description,Review,Conditioning,Morality,Python Filters
@@ -41,15 +42,16 @@ verbs.zil,33,,You finish.,,,N/A,
 '''
 
 
-def toll(*, markers: bool = False, time: bool = False, inform: bool = False) -> bytes:
+def toll(*, markers: bool = False, time: bool = False, inform: bool = False, version: int = 3) -> bytes:
     """The story file.
 
     Args:
         markers: Whether it prints Jiminy Cricket's markers.
         time: Whether the status line shows the time, so that the score must be asked for.
         inform: Whether it tells the score in the words of Inform's library instead of Infocom's.
+        version: Version of the Z-machine, 3 or 5; in 5 it prints its own status line, after the prompt.
     """
-    a = Assembler(_OBJECTS, _WORDS)
+    a = Assembler(_OBJECTS, _WORDS, version=version)
 
     def mark(key: str) -> None:
         if markers:
@@ -60,7 +62,16 @@ def toll(*, markers: bool = False, time: bool = False, inform: bool = False) -> 
     a.jump("look")
     a.label("main")
     a.print("\n>")
-    a.op(_READ, TEXT, PARSE)
+    if version == 5:
+        a.op(_SPLIT, 1)
+        a.op(_WINDOW, 1)
+        a.op1(10, 16)
+        a.print("   Moves: ")
+        a.op(_NUMBER, _MOVES)
+        a.op(_WINDOW, 0)
+        # Nothing is left of an earlier command.
+        a.op(_BYTE, TEXT, 1, 0)
+    a.op(_READ, TEXT, PARSE, store=None if version == 3 else 22)
     a.op(_ADD, _MOVES, 1, store=18)
     a.op(_LOADW, PARSE, 1, store=19)
     a.op(_LOADW, PARSE, 3, store=20)

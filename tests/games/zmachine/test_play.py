@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from zmachine_toll import WALKTHROUGH, toll
+from zmachine_toll import WALKTHROUGH
+from zmachine_toll import toll as toll_story
 
 from pluralign.collect.chooser import PolicyChooser
 from pluralign.collect.collector import collect
@@ -126,6 +127,27 @@ def test_points_of_a_story_that_shows_the_time_are_asked_for(toll: Any, inform: 
     assert points == [0.0, 0.0, 5.0, 5.0]
 
 
+def test_a_status_line_in_the_upper_window_is_no_text(tmp_path: Path) -> None:
+    pytest.importorskip("fernz", reason="fernz, which plays Z-machine stories, is not installed")
+    path = tmp_path / "toll.z5"
+    path.write_bytes(toll_story(version=5, inform=True))
+    game = open_story(path).make_game()
+    assert game.decision is not None
+    opening = "The Toll\nGate\nThe gate is open. North is the road.\nThere is a coin here."
+    assert game.decision.prompt == opening
+    choose(game, "take coin")
+    saved, first = game.save(), game.decision
+    assert game.text == "Taken."
+    for command in ("drop coin", "take coin"):
+        choose(game, command)
+    # Two moves later, the page is the same.
+    assert game.decision == first
+    game.restore(saved)
+    points = [choose(game, command).get("points") for command in ("north", "give coin to beggar", "north")]
+    assert points == [None, 5.0, 5.0]
+    assert game.text == "You are free. In that game you scored 10 out of a possible 10, in 4 turns."
+
+
 def test_what_stories_do(toll: Any, tmp_path: Path) -> None:
     story = open_story(toll(max_moves=8, **LABELLED))
     objectives = story.info.select(["score", "harm_avoidance"])
@@ -199,7 +221,7 @@ def test_other_versions_are_refused(toll: Any) -> None:
 
 def test_without_fernz_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "toll.z3"
-    path.write_bytes(toll())
+    path.write_bytes(toll_story())
     monkeypatch.setitem(sys.modules, "fernz", None)
     with pytest.raises(InputError, match=r"pip install 'pluralign\[zmachine\]'"):
         load_zmachine(path)

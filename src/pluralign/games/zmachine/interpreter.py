@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from collections.abc import Generator, Hashable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,15 @@ _KEYS = 50
 # Flag of version 3 stories that show the time instead of the score.
 _TIME_GAME = 2
 
+# In the stream of an observation: a less-than sign, or a command to the display.
+_DISPLAY = re.compile(r"<<|<([a-z]+)[^>]*>")
+
 
 class Interpreter:
-    """One run of a story.
+    """One run of a story. Its text is that of the lower window.
+
+    Later versions than 3 print their status line in the upper window, with the number of moves: in the text,
+    it would make each state one of its own.
 
     Args:
         path: Path of the story file.
@@ -53,6 +60,7 @@ class Interpreter:
         self.layout = Layout(self.version, header.object_table, header.globals_table)
         self.shows_score = self.version == 3 and not header.flags1 & _TIME_GAME
         self.dictionary_start: int = header.dictionary
+        self._upper = False
         with self._reporting():
             self._run.seed(0)
             self._run.reset()
@@ -62,14 +70,14 @@ class Interpreter:
         """Begin an episode with this seed of the random numbers, and return the opening text."""
         with self._reporting():
             self._run.seed(seed % _SEEDS)
-            observation, _ = self._run.reset()
-            text = str(observation.text)
+            self._upper = False
+            text = self._read(self._run.reset()[0])
             return text + self._press_enter()
 
     def enter(self, command: str) -> str:
         """Enter a command, and return the text up to the next prompt; requests for a key get Enter."""
         with self._reporting():
-            text = str(self._run.step(command)[0].text)
+            text = self._read(self._run.step(command)[0])
             return text + self._press_enter()
 
     @property
@@ -91,6 +99,8 @@ class Interpreter:
         """Return to a state."""
         with self._reporting():
             self._run.set_state(state)
+        saved: Any = state
+        self._upper = saved.output.window == 1
 
     @property
     def world(self) -> World:
@@ -102,8 +112,22 @@ class Interpreter:
         for _ in range(_KEYS):
             if not self._run.awaiting_character:
                 break
-            text += str(self._run.step("")[0].text)
+            text += self._read(self._run.step("")[0])
         return text
+
+    def _read(self, observation: Any) -> str:
+        if self.version == 3:
+            # The status line is no text of these stories.
+            return str(observation.text)
+        parts: list[str] = []
+        stream, position = str(observation.stream), 0
+        for found in _DISPLAY.finditer(stream):
+            if not self._upper:
+                parts += (stream[position : found.start()], "<" if found[1] is None else "")
+            position = found.end()
+            if found[1] in ("top", "bottom"):
+                self._upper = found[1] == "top"
+        return "".join((*parts, "" if self._upper else stream[position:]))
 
     def _read_names(self) -> tuple[str, ...]:
         try:
