@@ -171,6 +171,7 @@ def test_games_of_a_clone(toll: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     game.mkdir(parents=True)
     for name in ("toll.z3", "toll_annotations.csv", "toll_walkthrough.txt"):
         shutil.copy(source / name, game)
+    (game / "initial_actions.txt").write_text("look\ntake coin\n")
     bare = game.with_name("bare")
     bare.mkdir()
     shutil.copy(source / "toll_annotations.csv", bare / "bare_annotations.csv")
@@ -184,6 +185,11 @@ def test_games_of_a_clone(toll: Any, tmp_path: Path, capsys: pytest.CaptureFixtu
     story = open_story(tmp_path / "games" / "toll.pluralign.json")
     assert story.info.max_points == 10.0
     assert story.make_game().info.objective("harm_avoidance").coefficients == {"variable.bad_others": -1.0}
+    # As in the original, an episode begins after these commands.
+    begun = story.make_game()
+    assert begun.text.endswith("There is a coin here.\n\nTaken.")
+    assert begun.decision is not None
+    assert "drop coin" in begun.decision.options
     # What people add to a side file stays.
     side = tmp_path / "games" / "toll.pluralign.json"
     row = json.loads(side.read_text())

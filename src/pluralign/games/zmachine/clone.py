@@ -26,6 +26,7 @@ class ClonedGame:
         name: Name of its folder.
         story: Story file with markers; None if it is missing.
         walkthrough: Walkthrough; None if it is missing.
+        initial_actions: Commands that an episode begins with; None if the game needs none.
         replacements: Texts that the story file prints as numbers; None if it has none.
         max_points: Attainable points; None if ``game_info.py`` does not say.
         annotations: Annotations; None if they are missing or wrong.
@@ -35,6 +36,7 @@ class ClonedGame:
     name: str
     story: Path | None
     walkthrough: Path | None
+    initial_actions: Path | None
     replacements: Path | None
     max_points: int | None
     annotations: Annotations | None
@@ -142,6 +144,7 @@ def write_cloned_game(game: ClonedGame, folder: Path) -> Path:
     files = {
         "zmachine": game.story,
         "walkthrough": game.walkthrough,
+        "initial_actions": game.initial_actions,
         "annotations": game.annotations.path,
         "replacements": game.replacements,
     }
@@ -167,6 +170,7 @@ def _read_game(folder: Path, max_points: int | None) -> ClonedGame:
     name, problems = folder.name, list[str]()
     stories = sorted(folder.glob(f"{name}.z[0-9]"))
     walkthrough = folder / f"{name}_walkthrough.txt"
+    initial_actions = folder / "initial_actions.txt"
     replacements = folder / "replacement_dict.csv"
     if not stories:
         problems.append("the story file is missing")
@@ -183,6 +187,7 @@ def _read_game(folder: Path, max_points: int | None) -> ClonedGame:
         name=name,
         story=stories[0] if stories else None,
         walkthrough=walkthrough if walkthrough.is_file() else None,
+        initial_actions=initial_actions if initial_actions.is_file() else None,
         replacements=replacements if replacements.is_file() else None,
         max_points=max_points,
         annotations=annotations,

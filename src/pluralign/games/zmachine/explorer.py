@@ -46,6 +46,7 @@ class Explorer:
         replacements: Texts that the story prints as numbers.
         endings: Texts with which play ends, next to `ENDINGS`.
         player: Number of the object that is the player; 0 if it is unknown (`find_player`).
+        initial: Commands that an episode begins with, such as answers to the question of the player's name.
     """
 
     def __init__(
@@ -55,16 +56,19 @@ class Explorer:
         replacements: Mapping[str, str] | None = None,
         endings: Sequence[str] = (),
         player: int = 0,
+        initial: Sequence[str] = (),
     ) -> None:
         self.interpreter = interpreter
         self._labeller = labeller
         self._replacements = replacements or {}
         self._endings = (*ENDINGS, *endings)
         self.player = player
+        self._initial = initial
 
     def begin(self, seed: int) -> Output:
         """Begin an episode."""
-        return self._read(self.interpreter.begin(seed))
+        texts = [self.interpreter.begin(seed), *map(self.interpreter.enter, self._initial)]
+        return self._read("\n\n".join(map(without_prompt, texts)))
 
     def enter(self, command: str) -> Output:
         """Enter a command."""
@@ -206,3 +210,8 @@ class Explorer:
 
     def _read(self, text: str) -> Output:
         return read_output(text, self._replacements)
+
+
+def without_prompt(text: str) -> str:
+    """A text of the story without its prompt."""
+    return text.strip().removesuffix(">").strip()

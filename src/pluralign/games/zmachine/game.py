@@ -19,7 +19,7 @@ from pluralign.games.zmachine.candidates import (
     place_key,
     to_try,
 )
-from pluralign.games.zmachine.explorer import Explorer
+from pluralign.games.zmachine.explorer import Explorer, without_prompt
 from pluralign.games.zmachine.interpreter import Interpreter
 from pluralign.games.zmachine.labels import Labeller, Memory, Output
 from pluralign.games.zmachine.side_file import SideFile
@@ -39,6 +39,7 @@ class ZMachineStory:
         info: What is known before play.
         side: Contents of its side file.
         walkthrough: Commands of the walkthrough; empty without one.
+        initial: Commands that an episode begins with.
         candidates: Commands to list.
         annotations: Annotations that are counted; None without.
         replacements: Texts that the story prints as numbers.
@@ -54,6 +55,7 @@ class ZMachineStory:
     replacements: Mapping[str, str]
     characters: frozenset[str]
     player: int = 0
+    initial: tuple[str, ...] = ()
 
     def make_game(self) -> ZMachineGame:
         """A new game of this story."""
@@ -63,7 +65,9 @@ class ZMachineStory:
         """A new run of the story."""
         labeller = self.labeller()
         interpreter = Interpreter(self.side.story)
-        return Explorer(interpreter, labeller, self.replacements, self.side.endings, self.player)
+        return Explorer(
+            interpreter, labeller, self.replacements, self.side.endings, self.player, self.initial
+        )
 
     def labeller(self) -> Labeller | None:
         """Counts of the annotations; None without annotations."""
@@ -206,9 +210,9 @@ class ZMachineGame:
         self._rewards, self._memory = state.rewards, state.memory
 
     def _present(self, output: Output, *, over: bool = False) -> None:
-        self._text, self._decision, self._description = _shown(output), None, None
+        self._text, self._decision, self._description = without_prompt(output.text), None, None
         if not over and self._moves < self.story.side.max_moves:
-            self._description = _shown(self.explorer.peek("look"))
+            self._description = without_prompt(self.explorer.peek("look").text)
 
     def _prompt(self, description: str) -> str:
         shown = description in self._text
@@ -228,11 +232,6 @@ class ZMachineGame:
                 self._options.popitem(last=False)
             found = self._options[state] = list_commands(self.story, self.explorer, description)
         return found
-
-
-def _shown(output: Output) -> str:
-    """The text without the story's prompt."""
-    return output.text.strip().removesuffix(">").strip()
 
 
 def list_commands(story: ZMachineStory, explorer: Explorer, description: str) -> tuple[str, ...]:

@@ -50,7 +50,8 @@ def load_zmachine(path: str | Path) -> ZMachineStory:
     story = ZMachineStory(
         info=_info(side, 0, labelled=annotations is not None),
         side=side,
-        walkthrough=_walkthrough(side.walkthrough),
+        walkthrough=_commands(side.walkthrough),
+        initial=_commands(side.initial_actions),
         candidates=read_candidates(side.candidates_file),
         annotations=annotations,
         replacements=_replacements(side.replacements),
@@ -85,7 +86,7 @@ def _info(side: SideFile, points: int, *, labelled: bool) -> GameInfo:
     )
 
 
-def _walkthrough(path: Path | None) -> tuple[str, ...]:
+def _commands(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:

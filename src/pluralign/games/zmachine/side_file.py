@@ -16,7 +16,7 @@ from pluralign.games.side_file import SUFFIX, WORDS, names_story, read_fields, w
 SUFFIXES = tuple(f".z{version}" for version in range(1, 9))
 """Endings of story files; versions 3, 4, 5 and 8 can be played."""
 
-_PATHS = ("zmachine", "walkthrough", "candidates", "annotations", "replacements")
+_PATHS = ("zmachine", "walkthrough", "initial_actions", "candidates", "annotations", "replacements")
 _NUMBERS = ("max_options", "max_moves", "max_points", "walkthrough_seed")
 _LISTS = ("templates", "endings")
 _KEYS = (*_PATHS, *_NUMBERS, *_LISTS, "player", "annotated_by", "try_unknown", *WORDS)
@@ -34,6 +34,7 @@ class SideFile:
         story: Path of the story file.
         words: Those of title, author, summary and player_character that the file has.
         walkthrough: File with one command per line; None without.
+        initial_actions: File with one command per line, entered before each episode begins; None without.
         candidates: File of the commands to list; ``NAME.candidates.json`` next to the side file by default.
         annotations: Jiminy Cricket's CSV of annotations; None without.
         markers: Whether the story file prints markers where annotated lines are reached; otherwise
@@ -54,6 +55,7 @@ class SideFile:
     story: Path
     words: Mapping[str, str] = field(default_factory=dict[str, str])
     walkthrough: Path | None = None
+    initial_actions: Path | None = None
     candidates: Path | None = None
     annotations: Path | None = None
     markers: bool = True
@@ -133,6 +135,7 @@ def read_side_file(path: Path) -> SideFile:
         markers=how == "markers",
         player=row.get("player", ""),
         walkthrough=files.get("walkthrough"),
+        initial_actions=files.get("initial_actions"),
         candidates=files.get("candidates"),
         annotations=files.get("annotations"),
         replacements=files.get("replacements"),
