@@ -55,7 +55,11 @@ function described(weights) {
 }
 
 // ---- Errors, and numbers that are refused in their field ----
-function complain(message) {
+let complainant;
+// What succeeds takes back its own error, and no other's; without a name, any.
+function complain(message, by) {
+  if (!message && by && by !== complainant) return;
+  complainant = by;
   $("error-text").textContent = message;
   $("error").hidden = !message;
 }

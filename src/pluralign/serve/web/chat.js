@@ -79,7 +79,7 @@ class Chat {
     if (!asked.prompt.trim()) { this.hint("Write a prompt first."); $("prompt").focus(); return; }
     if (!this.asked || !this.same(this.asked, asked)) this.fresh("");
     this.asked = asked;
-    complain("");
+    complain("", this);
     this.save();
     clearTimeout(this.timer);
     for (const card of this.cards) card.write(asked);
@@ -95,7 +95,7 @@ class Chat {
     this.timer = setTimeout(() => {
       const asked = this.read();
       if (!asked) return this.stop();
-      complain("");
+      complain("", this);
       this.asked = asked;
       this.live.write(asked);
     }, 180);
@@ -230,7 +230,7 @@ class Chat {
       this.fresh("Press Write for the answer to this prompt.");
       this.fill({system: "", turns: [], relevance: false, ...found});
       this.save();
-    } catch (error) { complain(error.message); }
+    } catch (error) { complain(error.message, this); }
   }
   share(make) {
     const asked = this.read();

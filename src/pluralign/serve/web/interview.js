@@ -93,10 +93,10 @@ class Interview {
       const found = await answer.json();
       if (own.signal.aborted) return;
       this.found = found;
-      complain("");
+      complain("", this);
     } catch (error) {
       if (own.signal.aborted) return;
-      complain(error.message);
+      complain(error.message, this);
       this.progress.textContent = "The questions did not arrive.";
       this.enable();
       return;

@@ -1,0 +1,64 @@
+"""What the page shows belongs to the mix, the answer and the prompt that it stands beside."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from pluralign.serve.relevance import RequestRelevance
+from pluralign.serve.rewards import AnswerScorers
+from pluralign.serve.service import Service
+from pluralign.serve.settings import Access, Limits
+from pluralign.steer.policies import load_policies
+from pluralign.steer.relevance import Relevance
+
+from .browsing import FRONT, SCALE, becomes, dial, text_of, write
+from .conftest import NAMES, Length, serving, story_player
+from .test_relevance import AIMS, Mentioned
+
+
+@pytest.fixture(scope="module")
+def table(folders):
+    """A server with everything that the page can show of a chat; "three" is no objective of its sweep."""
+    service = Service(
+        load_policies("tiny-random", folders, dtype="float32"), Limits(),
+        rewards=AnswerScorers({"one": Length(1.0), "three": Length(-1.0)}),
+        fronts={"chat": {**FRONT, "scale": SCALE}}, story=story_player(),
+        relevance=RequestRelevance(Relevance(Mentioned(), AIMS), NAMES),
+    )  # fmt: skip
+    with serving(service) as server:
+        decoder = service.engine._decoder
+        step = decoder.step
+        decoder.step = lambda: (time.sleep(server.seconds * bool(decoder.running)), step())[1]
+        yield server
+
+
+@pytest.fixture
+def slow(table):
+    """The server; its tokens take these seconds."""
+    table.seconds = 0.0
+    return table
+
+
+def begun(page, tokens="1000"):
+    """An answer is being written."""
+    page.get_by_label("Tokens").fill(tokens)
+    page.get_by_label("Prompt", exact=True).fill("hello there")
+    page.get_by_role("button", name="Write").click()
+    becomes(page, "document.querySelector('#answer').textContent.length > 3")
+
+
+def answering(**answer):
+    return lambda route: route.fulfill(**answer)
+
+
+def earlier(page):
+    return page.evaluate("JSON.parse(sessionStorage.pluralign).earlier")
+
+
+def test_an_error_stays_until_what_failed_succeeds(slow, opened):
+    page = opened(slow, "/#weights=four=1")
+    page.get_by_role("tab", name="Story").click()
+    page.locator("#options button").first.wait_for()
+    page.get_by_text("a weight of four").wait_for()
