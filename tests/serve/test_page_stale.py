@@ -57,6 +57,52 @@ def earlier(page):
     return page.evaluate("JSON.parse(sessionStorage.pluralign).earlier")
 
 
+def test_an_answer_that_is_stopped_is_that_of_the_mix_that_wrote_it(slow, opened):
+    slow.seconds = 0.05
+    page = opened(slow)
+    dial(page, "one").fill("100")
+    begun(page)
+    # The number that is refused keeps the new mix from being asked.
+    page.get_by_label("Temperature").fill("9")
+    dial(page, "two").fill("100")
+    becomes(page, "document.querySelector('#status').textContent.includes('Stopped')")
+    (kept,) = earlier(page)
+    assert kept["weights"] == {"one": 1, "two": 0, "three": 0}
+    assert len(kept["text"]) > 3
+    assert text_of(page, "#answer") == ""
+    assert not page.get_by_role("button", name="Reply to this answer").is_visible()
+
+
+def test_a_pinned_answer_is_of_the_sample_that_stands_beside_it(slow, opened):
+    page = opened(slow)
+    page.get_by_label("Tokens").fill("8")
+    write(page)
+    asked = []
+    page.on("request", lambda r: asked.append(r.post_data_json) if "completions" in r.url else None)
+    slow.seconds = 0.05
+    page.get_by_role("button", name="Another sample").click()
+    page.get_by_role("button", name="Pin this mix").click()
+    becomes(page, "document.querySelectorAll('.card').length === 2")
+    becomes(page, lambda: len(asked) == 2)
+    assert asked[0] == asked[1]
+
+
+def test_a_restored_answer_says_the_weights_that_wrote_it(slow, opened):
+    page = opened(slow)
+    page.get_by_label("Weigh by what is at stake").check()
+    page.get_by_label("Tokens").fill("4")
+    write(page, "about one")
+    said = text_of(page, "#status")
+    assert said.startswith("one 48%, two 5%, three 47%")
+    page.get_by_role("button", name="Pin this mix").click()
+    becomes(page, "document.querySelectorAll('.card .status')[1].textContent.includes('tokens')")
+    assert page.locator(".card .status").all_inner_texts() == [said, said]
+    page.reload()
+    page.locator("#earlier-count").click()
+    page.locator("#earlier-list button").first.click()
+    assert text_of(page, "#status") == said
+
+
 def test_an_error_stays_until_what_failed_succeeds(slow, opened):
     page = opened(slow, "/#weights=four=1")
     page.get_by_role("tab", name="Story").click()

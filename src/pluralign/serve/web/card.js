@@ -54,12 +54,14 @@ class Card {
     if (!this.busy) return;
     this.abort();
     this.busy = false;
-    if (this.partial) this.keep(this.partial, "stopped");
-    else this.clear("No answer.");
+    if (this.partial) this.keep("stopped");
+    // If the dials have moved since, the text is not that of this card's mix.
+    if (!this.partial || this.under !== this.weights) this.clear("No answer.");
     this.status.textContent = "Stopped.";
   }
-  keep(text, note) {
-    this.written = {...this.asked, weights: this.weights, text, note};
+  keep(note) {
+    // By relevance, the mix that wrote is not the one that was asked for.
+    this.written = {...this.asked, weights: this.under, mix: this.mix, text: this.partial, note};
     this.reply.hidden = false;
     this.text.classList.remove("old");
     this.chat.remember(this.written);
@@ -70,7 +72,7 @@ class Card {
     this.asked = answer;
     this.written = answer;
     this.text.textContent = answer.text || "(empty)";
-    this.status.textContent = `${described(answer.weights)} · ${answer.note}`;
+    this.status.textContent = `${described(answer.mix ?? answer.weights)} · ${answer.note}`;
     this.reply.hidden = false;
     this.score(answer);
   }
@@ -78,22 +80,24 @@ class Card {
     this.abort();
     const own = this.controller = new AbortController();
     this.asked = asked;
+    this.under = this.mix = this.weights;
+    this.written = undefined;
     this.partial = "";
     this.reply.hidden = true;
     // Under another mix, the old text stays, faded, until the new one begins.
     this.text.classList.toggle("old", Boolean(this.text.textContent));
     this.busy = true;
     this.status.textContent = "Writing…";
-    let weights = this.weights, usage, finish, factors;
+    let usage, finish, factors;
     try {
-      const body = {...requestOf(this.chat.model, asked, weights), stream: true, stream_options: {include_usage: true}};
+      const body = {...requestOf(this.chat.model, asked, this.under), stream: true, stream_options: {include_usage: true}};
       const answer = await ask("/v1/chat/completions", body, own.signal, words => { this.status.textContent = words; });
       this.status.textContent = "Writing…";
       this.text.textContent = "";
       this.text.classList.remove("old");
       for await (const chunk of events(answer)) {
         if (chunk.error) throw new Error(chunk.error.message);
-        weights = chunk.steering_weights;
+        this.mix = chunk.steering_weights;
         factors = chunk.steering_relevance;
         usage = chunk.usage ?? usage;
         const choice = chunk.choices[0];
@@ -111,8 +115,8 @@ class Card {
     this.busy = false;
     if (!this.partial) this.text.textContent = "(empty)";
     const note = `${usage ? number(usage.completion_tokens, 0, 0) : "?"} tokens${finish === "length" ? ", cut off at the limit" : ""}${factors ? ` · at stake: ${factorsOf(factors)}` : ""}`;
-    this.status.textContent = `${described(weights)} · ${note}`;
-    this.keep(this.partial, note);
+    this.status.textContent = `${described(this.mix)} · ${note}`;
+    this.keep(note);
     await this.score(this.written);
   }
   async score(answer) {
