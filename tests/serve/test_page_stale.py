@@ -73,6 +73,33 @@ def test_an_answer_that_is_stopped_is_that_of_the_mix_that_wrote_it(slow, opened
     assert not page.get_by_role("button", name="Reply to this answer").is_visible()
 
 
+def test_rewards_are_those_of_the_answer(slow, opened):
+    page = opened(slow)
+    page.get_by_label("Tokens").fill("8")
+    write(page)
+    page.locator("#worth .number").first.wait_for()
+    slow.seconds = 0.05
+    page.get_by_label("Tokens").fill("1000")
+    page.get_by_role("button", name="Another sample").click()
+    becomes(page, "document.querySelector('#answer').textContent.length > 12")
+    assert text_of(page, "#worth") == ""
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_timeout(200)
+    assert text_of(page, "#worth") == ""
+
+
+def test_rewards_that_fail_leave_nothing(slow, opened):
+    page = opened(slow)
+    page.get_by_label("Tokens").fill("8")
+    write(page)
+    page.locator("#worth .number").first.wait_for()
+    busy = {"status": 429, "headers": {"Retry-After": "1"}, "body": '{"error": {"message": "too many"}}'}
+    page.route("**/pluralign/rewards", answering(**busy))
+    page.get_by_role("button", name="Another sample").click()
+    page.locator("#error").get_by_text("too many").wait_for()
+    assert text_of(page, "#worth") == ""
+
+
 def test_a_pinned_answer_is_of_the_sample_that_stands_beside_it(slow, opened):
     page = opened(slow)
     page.get_by_label("Tokens").fill("8")

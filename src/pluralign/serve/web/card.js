@@ -95,6 +95,8 @@ class Card {
       this.status.textContent = "Writing…";
       this.text.textContent = "";
       this.text.classList.remove("old");
+      this.rewards = undefined;
+      this.worth.replaceChildren();
       for await (const chunk of events(answer)) {
         if (chunk.error) throw new Error(chunk.error.message);
         this.mix = chunk.steering_weights;
@@ -132,7 +134,9 @@ class Card {
         [name, {value: chat.units.value(name, reward), sigma: chat.units.spread(name, sigma)}]));
       chat.score(this.rewards);
     } catch (error) {
-      if (!own.signal.aborted) complain(error.message);
+      if (own.signal.aborted) return;
+      this.worth.replaceChildren();
+      complain(error.message, chat);
     }
   }
   // All cards have one axis per objective: the sweep's range, and all answers to the prompt.
