@@ -114,6 +114,23 @@ def test_a_pinned_answer_is_of_the_sample_that_stands_beside_it(slow, opened):
     assert asked[0] == asked[1]
 
 
+def test_an_answer_that_breaks_off_is_kept_and_called_so(slow, opened):
+    page = opened(slow)
+    chunk = {"steering_weights": {"one": 1, "two": 0, "three": 0}}
+    chunk["choices"] = [{"index": 0, "delta": {"content": "Half an ans"}, "finish_reason": None}]
+    part = f"data: {json.dumps(chunk)}\n\n"
+    failed = 'data: {"error": {"message": "the answer took longer than 5 seconds"}}\n\n'
+    for body, message in ((part, "broke off"), (part + failed, "took longer than 5 seconds")):
+        page.route("**/v1/chat/completions", answering(body=body))
+        page.get_by_label("Prompt", exact=True).fill("hello there")
+        page.get_by_role("button", name="Write").click()
+        page.locator("#error").get_by_text(message).wait_for()
+        assert text_of(page, "#answer") == "Half an ans"
+        assert "broken off" in text_of(page, "#status")
+        assert earlier(page)[0]["note"].endswith("broken off")
+        page.unroute("**/v1/chat/completions")
+
+
 def test_a_restored_answer_says_the_weights_that_wrote_it(slow, opened):
     page = opened(slow)
     page.get_by_label("Weigh by what is at stake").check()

@@ -117,15 +117,18 @@ async function ask(path, body, signal, say = () => {}) {
 
 async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let rest = "", complete = false;
   for (;;) {
-    const {done, value} = await reader.read();
-    if (done) return;
+    // A connection that fails is one that ends too early.
+    const {done, value} = await reader.read().catch(() => ({done: true}));
+    if (done && complete) return;
+    if (done) throw new Error("The answer broke off: the connection to the server ended.");
     const parts = (rest + value).split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
       const data = part.replace(/^data: /, "");
-      if (data !== "[DONE]") yield JSON.parse(data);
+      complete ||= data === "[DONE]";
+      if (!complete) yield JSON.parse(data);
     }
   }
 }

@@ -109,8 +109,11 @@ class Card {
       }
     } catch (error) {
       if (own.signal.aborted) return;
-      complain(error.message);
-      this.clear("No answer: the request failed.");
+      complain(error.message, this.chat);
+      if (!this.partial) { this.clear("No answer: the request failed."); return; }
+      this.busy = false;
+      this.keep("broken off");
+      this.status.textContent = `${described(this.mix)} · broken off`;
       return;
     }
     if (own !== this.controller) return;
