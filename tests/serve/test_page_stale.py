@@ -131,6 +131,18 @@ def test_an_answer_that_breaks_off_is_kept_and_called_so(slow, opened):
         page.unroute("**/v1/chat/completions")
 
 
+def test_a_restored_answer_is_not_faded(slow, opened):
+    page = opened(slow)
+    page.get_by_label("Tokens").fill("8")
+    write(page)
+    page.route("**/v1/chat/completions", lambda route: None)
+    page.get_by_role("button", name="Another sample").click()
+    becomes(page, "document.querySelector('#answer').classList.contains('old')")
+    page.locator("#earlier-count").click()
+    page.locator("#earlier-list button").first.click()
+    assert not page.evaluate("document.querySelector('#answer').classList.contains('old')")
+
+
 def test_a_restored_answer_says_the_weights_that_wrote_it(slow, opened):
     page = opened(slow)
     page.get_by_label("Weigh by what is at stake").check()

@@ -44,6 +44,7 @@ class Card {
     this.written = undefined;
     this.rewards = undefined;
     this.text.textContent = "";
+    this.text.classList.remove("old");
     this.status.textContent = this.live ? "" : described(this.weights);
     this.text.dataset.empty = hint;
     this.reply.hidden = true;
