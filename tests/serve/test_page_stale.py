@@ -164,3 +164,17 @@ def test_an_error_stays_until_what_failed_succeeds(slow, opened):
     page.get_by_role("tab", name="Story").click()
     page.locator("#options button").first.wait_for()
     page.get_by_text("a weight of four").wait_for()
+
+
+def test_a_reload_keeps_the_storys_last_mix(slow, opened, monkeypatch):
+    page, go, play = opened(slow), threading.Event(), slow.service.story._play
+    page.get_by_role("tab", name="Story").click()
+    page.locator("#options button").first.wait_for()
+    monkeypatch.setattr(slow.service.story, "_play", lambda *given: (go.wait(20), play(*given))[1])
+    for value in ("70", "80", "90"):
+        dial(page, "score").fill(value)
+    go.set()
+    becomes(page, "document.querySelector('#options .share').textContent > '70%'")
+    page.reload()
+    page.locator("#options button").first.wait_for()
+    assert dial(page, "score").input_value() == "90"

@@ -50,9 +50,9 @@ class Story {
   // One request at a time: if the sliders move faster than responses come, only the last position is requested.
   async look(focus = false) {
     this.focus ||= focus;
+    saved.write({story: {title: this.title, names: this.names, actions: this.actions, weights: this.dials.value}});
     if (this.asking) { this.again = true; return; }
     this.asking = true;
-    saved.write({story: {title: this.title, names: this.names, actions: this.actions, weights: this.dials.value}});
     do {
       this.again = false;
       try {
