@@ -166,6 +166,23 @@ def test_an_error_stays_until_what_failed_succeeds(slow, opened):
     page.get_by_text("a weight of four").wait_for()
 
 
+def test_the_story_chooses_by_the_mix_of_the_dials(slow, opened, monkeypatch):
+    page, go, play = opened(slow), threading.Event(), slow.service.story._play
+    page.get_by_role("tab", name="Story").click()
+    likeliest = "[...document.querySelectorAll('#options button')].findIndex(e => e.matches('.likeliest'))"
+    dial(page, "score").fill("100")
+    becomes(page, f"{likeliest} === 0 && document.querySelector('#options .share').textContent > '70%'")
+    monkeypatch.setattr(slow.service.story, "_play", lambda *given: (go.wait(20), play(*given))[1])
+    asked = []
+    page.on("request", lambda r: asked.append(r.post_data_json) if r.url.endswith("/play") else None)
+    dial(page, "harm avoidance").fill("100")
+    page.get_by_role("button", name="Let it choose").click()
+    go.set()
+    becomes(page, "!document.querySelector('#past').hidden")
+    assert len(asked[-1]["actions"]) == 1
+    assert asked[-1]["actions"][0] > 0
+
+
 def test_a_reload_keeps_the_storys_last_mix(slow, opened, monkeypatch):
     page, go, play = opened(slow), threading.Event(), slow.service.story._play
     page.get_by_role("tab", name="Story").click()
@@ -178,3 +195,18 @@ def test_a_reload_keeps_the_storys_last_mix(slow, opened, monkeypatch):
     page.reload()
     page.locator("#options button").first.wait_for()
     assert dial(page, "score").input_value() == "90"
+
+
+def test_shares_of_another_mix_are_faded(slow, opened):
+    page = opened(slow)
+    page.get_by_role("tab", name="Story").click()
+    page.locator("#options button").first.wait_for()
+    busy = {"status": 429, "headers": {"Retry-After": "1"}, "body": '{"error": {"message": "too many"}}'}
+    page.route("**/pluralign/story/play", answering(**busy))
+    dial(page, "score").fill("100")
+    page.locator("#error").get_by_text("too many").wait_for()
+    assert page.locator("#options.old").count() == 1
+    assert text_of(page, "#story-status") == ""
+    page.unroute("**/pluralign/story/play")
+    dial(page, "score").fill("90")
+    becomes(page, "!document.querySelector('#options').matches('.old')")

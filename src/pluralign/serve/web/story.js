@@ -16,11 +16,9 @@ class Story {
     $("summary").textContent = story.summary;
     $("key").append(make("span", {}, "Bar: the mix. Marks: each policy alone:"),
       ...names.map((name, i) => make("span", {}, make("span", {class: "dot", colour: colour(i), "aria-hidden": "true"}), words(name))));
-    $("choose").addEventListener("click", () => {
-      if (this.found && !this.found.ended) this.take(this.likeliest());
-    });
-    $("back").addEventListener("click", () => { this.actions.pop(); this.look(); });
-    $("again").addEventListener("click", () => { this.actions = []; this.look(); });
+    $("choose").addEventListener("click", () => this.choose());
+    $("back").addEventListener("click", () => this.go(this.actions.slice(0, -1)));
+    $("again").addEventListener("click", () => this.go([]));
   }
   // The mix whose own choices the inferred weights explain best, with what was measured of it.
   offer(dial) {
@@ -37,7 +35,20 @@ class Story {
     return this.usual && this.names.every(name => Math.abs(value[name] - this.usual[name]) < 1e-9) ? {} : {steering_weights: value};
   }
   likeliest() { return this.found.mixed.indexOf(Math.max(...this.found.mixed)); }
+  // By the mix of the dials: until its response is there, the choice waits.
+  choose() {
+    if (!this.found || this.found.ended) return;
+    if (!this.stale || this.actions.length !== this.found.taken.length) { this.take(this.likeliest()); return; }
+    this.choosing = true;
+    if (!this.asking) this.look(true);
+  }
+  go(actions) {
+    this.choosing = false;
+    this.actions = actions;
+    this.look();
+  }
   take(action) {
+    this.choosing = false;
     // The options are those of the last response: before the next one, a press would take one of another decision.
     if (this.actions.length !== this.found.taken.length) {
       if (!this.asking) this.look(true);
@@ -52,21 +63,32 @@ class Story {
     this.focus ||= focus;
     saved.write({story: {title: this.title, names: this.names, actions: this.actions, weights: this.dials.value}});
     if (this.asking) { this.again = true; return; }
-    this.asking = true;
+    this.asking = this.stale = true;
+    let waited = false;
     do {
       this.again = false;
       try {
         const body = {actions: this.actions, ...this.weights()};
-        const answer = await ask("/pluralign/story/play", body, undefined, words => { $("story-status").textContent = words; });
+        const answer = await ask("/pluralign/story/play", body, undefined, words => {
+          waited = true;
+          $("story-status").textContent = words;
+        });
         this.found = await answer.json();
-        complain("");
+        complain("", this);
+        this.stale = this.again;
         this.show();
-      } catch (error) { complain(error.message); }
+      } catch (error) { complain(error.message, this); }
     } while (this.again);
     this.asking = false;
+    if (waited) $("story-status").textContent = "";
+    // What is shown after an error is of an earlier request.
+    $("options").classList.toggle("old", this.stale);
     // The buttons have been replaced: keyboard focus moves to the start of the text.
     if (this.focus) $("scene").focus();
     this.focus = false;
+    const {choosing} = this;
+    this.choosing = false;
+    if (choosing && !this.stale && !this.found.ended) this.take(this.likeliest());
   }
   show() {
     const {found} = this;
