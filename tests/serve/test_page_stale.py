@@ -159,6 +159,16 @@ def test_a_restored_answer_says_the_weights_that_wrote_it(slow, opened):
     assert text_of(page, "#status") == said
 
 
+def test_a_login_that_is_sent_twice_is_one(serve, opened):
+    with serve(access=Access(token="open-sesame")) as server:
+        page = opened(server)
+        page.get_by_label("Token", exact=True).fill("open-sesame")
+        page.evaluate("() => { for (const _ of [1, 2]) document.querySelector('#login button').click(); }")
+        page.get_by_label("Prompt", exact=True).wait_for()
+        page.wait_for_timeout(300)
+        assert page.get_by_role("slider").count() == 3
+
+
 def test_an_error_stays_until_what_failed_succeeds(slow, opened):
     page = opened(slow, "/#weights=four=1")
     page.get_by_role("tab", name="Story").click()

@@ -49,9 +49,12 @@ async function begin() {
   select(config.story && tab === "story" ? "story" : "chat");
 }
 $("dismiss").addEventListener("click", () => complain(""));
-$("login").addEventListener("submit", event => {
+$("login").addEventListener("submit", async event => {
   event.preventDefault();
   token = $("token").value;
-  begin();
+  // A second press would begin a second page.
+  $("enter").disabled = true;
+  await begin();
+  $("enter").disabled = false;
 });
 begin();
