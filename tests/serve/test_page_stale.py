@@ -176,6 +176,14 @@ def test_an_error_stays_until_what_failed_succeeds(slow, opened):
     page.get_by_text("a weight of four").wait_for()
 
 
+def test_a_link_shows_what_it_fills(slow, opened):
+    page = opened(slow)
+    page.get_by_role("tab", name="Story").click()
+    page.evaluate("location.hash = 'prompt=hello'")
+    becomes(page, "document.querySelector('#prompt').value === 'hello'")
+    assert page.get_by_label("Prompt", exact=True).is_visible()
+
+
 def test_the_story_chooses_by_the_mix_of_the_dials(slow, opened, monkeypatch):
     page, go, play = opened(slow), threading.Event(), slow.service.story._play
     page.get_by_role("tab", name="Story").click()

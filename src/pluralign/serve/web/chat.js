@@ -224,6 +224,7 @@ class Chat {
     if (location.hash.length < 2) return;
     const fragment = location.hash;
     history.replaceState(null, "", location.pathname + location.search);
+    select("chat");
     try {
       const found = readLink(fragment, this.dials.names);
       this.stop();

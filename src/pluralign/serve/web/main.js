@@ -33,7 +33,6 @@ async function begin() {
   }
   complain("");
   $("login").hidden = true;
-  const {tab} = saved.read();
   $("about").textContent = `${config.model}: ${config.objectives.map(words).join(", ")}`;
   const chat = new Chat(config, new Units(config.fronts.chat));
   new Interview("chat", config.ask, chat.dials, inferredOf(config));
@@ -46,6 +45,7 @@ async function begin() {
   } else {
     $("chat").removeAttribute("role");
   }
+  const {tab} = saved.read();
   select(config.story && tab === "story" ? "story" : "chat");
 }
 $("dismiss").addEventListener("click", () => complain(""));
