@@ -228,3 +228,15 @@ def test_shares_of_another_mix_are_faded(slow, opened):
     page.unroute("**/pluralign/story/play")
     dial(page, "score").fill("90")
     becomes(page, "!document.querySelector('#options').matches('.old')")
+
+
+def test_answers_of_another_model_are_not_taken_over(slow, opened):
+    page = opened(slow)
+    page.get_by_label("Tokens").fill("4")
+    write(page)
+    page.get_by_role("button", name="Reply to this answer").click()
+    page.evaluate("saved.write({model: 'another'})")
+    page.reload()
+    page.locator(".panel:not([hidden])").wait_for()
+    assert not page.locator("#earlier").is_visible()
+    assert not page.locator("#conversation").is_visible()

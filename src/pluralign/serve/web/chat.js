@@ -4,12 +4,14 @@ const MOST_CARDS = 6, MOST_EARLIER = 30;
 class Chat {
   constructor(config, units) {
     const names = config.objectives, kept = saved.read(), mine = String(kept.objectives) === String(names) ? kept : {};
+    // Another model, at the same address, did not write these.
+    const own = mine.model === config.model ? mine : {};
     this.model = config.model;
     this.rewardNames = config.rewards;
     this.units = units;
     this.past = [];
-    this.earlier = mine.earlier ?? [];
-    this.turns = mine.turns ?? [];
+    this.earlier = own.earlier ?? [];
+    this.turns = own.turns ?? [];
     this.front = new Front($("chat-front"), units, names);
     this.dials = new Dials($("chat-dials"), names, mine.weights ?? config.steering_weights, () => this.moved(), config.presets);
     this.fields = ["tokens", "temperature", "seed"].map($);
@@ -239,7 +241,7 @@ class Chat {
   }
   save() {
     const texts = Object.fromEntries(["prompt", "system", "tokens", "temperature", "seed"].map(name => [name, $(name).value]));
-    saved.write({objectives: this.dials.names, weights: this.dials.value, turns: this.turns, earlier: this.earlier, relevance: $("relevance").checked, ...texts,
+    saved.write({model: this.model, objectives: this.dials.names, weights: this.dials.value, turns: this.turns, earlier: this.earlier, relevance: $("relevance").checked, ...texts,
       pinned: this.cards.slice(1).map(card => [card.title, card.weights])});
   }
 }
