@@ -159,6 +159,15 @@ def test_a_restored_answer_says_the_weights_that_wrote_it(slow, opened):
     assert text_of(page, "#status") == said
 
 
+def test_rewards_without_the_sweeps_unit_say_their_own(slow, opened):
+    page = opened(slow)
+    page.get_by_label("Tokens").fill("8")
+    write(page)
+    page.locator("#worth .number").first.wait_for()
+    names = page.locator("#worth > span:not(.number)").all_inner_texts()
+    assert names == ["one", "three (in its own unit)"]
+
+
 def test_a_login_that_is_sent_twice_is_one(serve, opened):
     with serve(access=Access(token="open-sesame")) as server:
         page = opened(server)

@@ -149,7 +149,7 @@ class Card {
     this.worth.replaceChildren(...this.chat.rewardNames.flatMap(name => {
       const {value, sigma} = this.rewards[name], i = this.chat.dials.names.indexOf(name);
       const spread = sigma ? ` ± ${short(sigma)}` : "";
-      return [make("span", {}, words(name)),
+      return [make("span", {}, this.chat.units.label(name)),
         make("span", {class: "number"}, value === null ? "not a number" : short(value) + spread),
         strip(value, past.map(one => one[name].value).filter(v => v !== null), this.chat.units.range(name), i < 0 ? "var(--ink)" : colour(i))];
     }));

@@ -10,6 +10,8 @@ class Units {
     const {origin, unit} = this.scale ?? {};
     return raw === null || origin?.[name] === undefined ? raw : (raw - origin[name]) / unit[name];
   }
+  // An objective that the sweep does not have keeps its own unit.
+  label(name) { return words(name) + (this.scale && this.scale.unit[name] === undefined ? " (in its own unit)" : ""); }
   spread(name, sigma) { return sigma && sigma / (this.scale?.unit[name] ?? 1); }
   all(row) { return Object.fromEntries(Object.entries(row).map(([name, v]) => [name, this.value(name, v)])); }
   // The range of an objective in the sweep's picture.
