@@ -1,5 +1,7 @@
 """Weights that the server suggests: for a wish, or when a request leaves them to it."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from pluralign.serve.settings import Limits
 from pluralign.steer.suggest import Calibrated
 from pluralign.steer.surrogate import fit_surrogate
 
-from .browsing import becomes
+from .browsing import FRONT, SCALE, becomes, dial, text_of
 from .conftest import NAMES
 
 GRID = simplex_grid(NAMES, 2)
@@ -184,3 +186,47 @@ def test_the_page_asks_for_weights_of_a_prompt(serve, opened):
         page.get_by_role("button", name="Suggest weights for this prompt").click()
         becomes(page, "document.querySelector('#chat-dials-1').value == 90")
         assert page.locator("#chat-wish [role=status]").inner_text() == "Suggested: one 10%, two 90%."
+
+
+SAID = "#chat-wish [role=status]"
+
+
+def test_predictions_have_the_pages_unit_and_leave_with_their_weights(serve, opened, provider):
+    with serve(provider=provider, fronts={"chat": {**FRONT, "scale": SCALE}}) as server:
+        page = opened(server)
+        page.get_by_text("Ask for outcomes").click()
+        hint = text_of(page, SAID)
+        page.get_by_role("group", name="What matters to you").get_by_role("slider", name="one").fill("100")
+        becomes(page, f"document.querySelector('{SAID}').textContent.startsWith('Predicted from')")
+        said = text_of(page, SAID)
+        # One, raw, is 20 below the base model's mean, whose standard deviation is 10; three was not swept.
+        assert "standard deviations of the base model" in said
+        assert "one \N{MINUS SIGN}1.90, two \N{MINUS SIGN}3.00, three (in its own unit) 0.00." in said
+        dial(page.locator("#chat-dials"), "two").fill("90")
+        assert text_of(page, SAID) == hint
+
+
+def test_a_suggestion_for_another_prompt_is_not_taken(serve, opened):
+    class Slow:
+        objectives = tuple(NAMES)
+        go = threading.Event()
+
+        def suggest(self, prompts, wish=None):
+            self.go.wait(20)
+            return [SteeringWeights(one=1.0) for _ in prompts]
+
+    with serve(provider=Slow()) as server:
+        page = opened(server)
+        ask = page.get_by_role("button", name="Suggest weights for this prompt")
+        for change in (
+            lambda: page.get_by_label("Prompt", exact=True).fill("another"),
+            lambda: dial(page, "two").fill("80"),
+        ):
+            Slow.go.clear()
+            page.get_by_label("Prompt", exact=True).fill("hello")
+            ask.click()
+            change()
+            Slow.go.set()
+            page.wait_for_timeout(500)
+            assert page.locator("#chat-dials-0").input_value() != "100"
+            assert text_of(page, SAID) == ""

@@ -3,7 +3,7 @@ class Dials {
   constructor(place, names, weights, moved, presets = {}, {title = "Weights", noun = "Weight of"} = {}) {
     this.names = names;
     this.noun = noun;
-    this.moved = moved;
+    this.moved = [moved];
     this.presets = presets;
     this.digits = 0;
     this.weights = this.kept = names.map(name => weights[name] ?? 0);
@@ -79,7 +79,7 @@ class Dials {
   change(weights) {
     this.weights = weights;
     this.show();
-    this.moved();
+    for (const told of this.moved) told();
   }
   // The dials show these weights with their intervals, and cannot be moved, until they show their own again.
   look(preview) {

@@ -34,9 +34,9 @@ async function begin() {
   complain("");
   $("login").hidden = true;
   $("about").textContent = `${config.model}: ${config.objectives.map(words).join(", ")}`;
-  const chat = new Chat(config, new Units(config.fronts.chat));
+  const units = new Units(config.fronts.chat), chat = new Chat(config, units);
   new Interview("chat", config.ask, chat.dials, inferredOf(config));
-  new Wish($("chat-wish"), config.suggest, chat.dials);
+  new Wish($("chat-wish"), config.suggest, chat.dials, units);
   if (config.story) {
     $("tabs").hidden = false;
     const story = new Story(config.story, new Units(config.fronts.story));
