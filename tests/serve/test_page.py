@@ -194,6 +194,18 @@ def test_a_token_is_asked_for(serve, opened):
         assert not page.locator("#error").is_visible()
 
 
+def test_a_front_of_three_objectives_is_drawn_by_its_two_axes(serve, opened):
+    rows = [{"one": 0.0, "two": 2.0, "three": 1.0}, {"one": 1.0, "two": 0.0, "three": 3.0}]
+    rows += [{"one": 2.0, "two": 1.0, "three": 0.0}]
+    points = [{"weights": {name: 1.0}, "returns": row} for name, row in zip(NAMES, rows, strict=True)]
+    with serve(fronts={"chat": {"objectives": NAMES, "points": points, "exact_front": rows}}) as server:
+        page = opened(server)
+        # The second is the best in the third objective, and beaten in the two that are drawn.
+        assert "no other mix dominates in these two objectives" in page.locator("#chat-front").inner_text()
+        assert len(page.locator("#chat-front polyline").get_attribute("points").split()) == 2
+        assert page.locator("#chat-front path[stroke-dasharray]").get_attribute("d").count("V") == 1
+
+
 @pytest.mark.filterwarnings("default::ResourceWarning")
 def test_errors_are_told(serve, opened, browser):
     with serve() as server:

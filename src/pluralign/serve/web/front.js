@@ -59,7 +59,7 @@ class Front {
         `${words(this.x)} against ${words(this.y)}: ${front.points.length} mixes, and the current weights`},
         ...this.axes(rows), ...this.stairs(), this.line(), ...dots, this.now),
       make("figcaption", {}, this.caption,
-        ` Line: mixes that no other mix dominates.${front.exact_front.length ? " Dashed: the exact front." : ""}`,
+        ` Line: mixes that no other mix dominates${front.objectives.length > 2 ? " in these two objectives" : ""}.${front.exact_front.length ? " Dashed: the exact front." : ""}`,
         ` Means over the sweep, ${units.words}.`));
     place.hidden = false;
   }
@@ -79,8 +79,14 @@ class Front {
       ...ends(this.y).map(v => label(short(v), {x: 40, y: this.scale[1](v) + 4, "text-anchor": "end"})),
     ];
   }
+  // By the two axes: with further objectives, a row that is beaten here may be the best in one of those.
+  best(rows) {
+    const {x, y} = this;
+    const beaten = a => rows.some(b => b[x] >= a[x] && b[y] >= a[y] && (b[x] > a[x] || b[y] > a[y]));
+    return rows.filter(row => !beaten(row)).sort((a, b) => a[x] - b[x]);
+  }
   stairs() {
-    const known = [...this.front.exact_front].sort((a, b) => a[this.x] - b[this.x]);
+    const known = this.best(this.front.exact_front);
     if (!known.length) return [];
     const at = row => [this.scale[0](row[this.x]), this.scale[1](row[this.y])];
     let path = `M${at(known[0])}`;
@@ -89,10 +95,8 @@ class Front {
       draw("title", {}, "the exact front"))];
   }
   line() {
-    const {x, y} = this, rows = this.front.points.map(point => point.returns);
-    const beaten = a => rows.some(b => b[x] >= a[x] && b[y] >= a[y] && (b[x] > a[x] || b[y] > a[y]));
-    const best = rows.filter(row => !beaten(row)).sort((a, b) => a[x] - b[x]);
-    const at = row => `${this.scale[0](row[x])},${this.scale[1](row[y])}`;
+    const best = this.best(this.front.points.map(point => point.returns));
+    const at = row => `${this.scale[0](row[this.x])},${this.scale[1](row[this.y])}`;
     return draw("polyline", {points: best.map(at).join(" "), fill: "none", stroke: "var(--muted)"});
   }
   read(returns) {
