@@ -14,7 +14,7 @@ from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.serve.api import RequestParser
 from pluralign.serve.app import Service
-from pluralign.serve.fronts import read_front
+from pluralign.serve.fronts import read_front, read_fronts
 from pluralign.serve.settings import Limits
 from pluralign.steer.decoder import MixtureDecoder
 from pluralign.steer.policies import load_policies
@@ -188,6 +188,13 @@ def test_what_is_no_sweep(tmp_path):
         assert str(path) in str(found.value)
     with pytest.raises(InputError, match="cannot be read"):
         read_front(tmp_path / "nowhere")
+
+
+def test_a_second_sweep_of_the_same_objectives_is_refused(tmp_path):
+    paths = [write(tmp_path / name, sweep=POINTS) for name in ("first.json", "second.json")]
+    assert list(read_fronts(paths[:1], ["a", "b"])) == ["chat"]
+    with pytest.raises(InputError, match="is a second sweep of the objectives of the chat"):
+        read_fronts(paths, ["a", "b"])
 
 
 def test_heads_are_served_each_alone_and_mixed(tmp_path, chat):

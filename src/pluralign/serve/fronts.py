@@ -81,7 +81,7 @@ def read_fronts(paths: Sequence[Path], chat: Sequence[str], story: Sequence[str]
         story: Objectives of the story's policies.
 
     Raises:
-        InputError: A report is invalid, or has objectives that are not served.
+        InputError: A report is invalid, has objectives that are not served, or is the second of one tab.
     """
     found: dict[str, Any] = {}
     for path in paths:
@@ -91,6 +91,10 @@ def read_fronts(paths: Sequence[Path], chat: Sequence[str], story: Sequence[str]
         if tab is None:
             raise InputError(
                 f"weighs {', '.join(sorted(weighed))}; served are {', '.join((*chat, *story))}", path=path
+            )
+        if tab in found:
+            raise InputError(
+                f"is a second sweep of the objectives of the {tab}; the page shows one", path=path
             )
         found[tab] = front
     return found
