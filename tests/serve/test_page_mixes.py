@@ -109,6 +109,7 @@ def test_a_link_holds_prompt_weights_and_seed(table, shown, opened):
         ("weights=one=0.5", "do not sum to 1"),
         ("weights=one=nan", "do not sum to 1"),
         ('turns=[{"role":"system","content":"x"}]', "turns of the link cannot be read"),
+        ('turns=[{"role":"user","content":"x"}]', "turns of the link cannot be read"),
         ("turns={", "turns of the link cannot be read"),
     ):
         other.evaluate(f"location.hash = {fragment!r}")

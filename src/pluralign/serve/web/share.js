@@ -21,7 +21,8 @@ const saved = {
   },
 };
 
-const isTurn = turn => turn && ["user", "assistant"].includes(turn.role) && typeof turn.content === "string";
+// A user's message and the answer to it, in turn: the last two are taken back together.
+const isTurn = (turn, i) => turn?.role === ["user", "assistant"][i % 2] && typeof turn.content === "string";
 
 // A link holds a request in its fragment, which browsers do not send.
 function linkTo(asked, weights) {
@@ -41,7 +42,7 @@ function readLink(fragment, names) {
   if (parts.has("relevance")) found.relevance = parts.get("relevance") === "1";
   if (parts.has("turns")) {
     try { found.turns = JSON.parse(parts.get("turns")); } catch { found.turns = undefined; }
-    if (!Array.isArray(found.turns) || !found.turns.every(isTurn)) throw new Error("The turns of the link cannot be read.");
+    if (!Array.isArray(found.turns) || found.turns.length % 2 || !found.turns.every(isTurn)) throw new Error("The turns of the link cannot be read.");
   }
   if (parts.has("weights")) {
     const pairs = parts.get("weights").split(",").map(pair => pair.split("="));
