@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from pluralign.core import Demonstration, Examples, InputError, PreferencePair
@@ -62,4 +61,4 @@ def chosen_completions(pairs: Examples[PreferencePair], path: str) -> Examples[D
     )
     counts = {name.replace("pairs", "demonstrations"): count for name, count in pairs.counts.items()}
     counts = {"rows": len(rows), "empty": 0, "unusable": 0, **counts}
-    return replace(pairs, rows=rows, counts=counts)
+    return Examples(rows, counts, pairs.template, pairs.source)
