@@ -3,7 +3,8 @@
 Recorded from vllm/v1/core/sched/scheduler.py: running requests are scheduled before waiting ones; where
 blocks are missing, the last running request is preempted, to the front of the queue; nobody is admitted in a
 step with preemptions or while new requests are paused; the first waiting request that cannot compute a token
-ends the admissions; a request that is cached as a whole still computes its last token.
+ends the admissions; one whose adapter has no slot in the step is passed over, and a step with more adapters
+than slots fails; a request that is cached as a whole still computes its last token.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import enum
 from collections import deque
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pluralign.vllm.scheduler import MixtureScheduling, VllmNames
 from pluralign.vllm.settings import MixtureSettings
@@ -35,6 +36,12 @@ class RequestStatus(enum.IntEnum):
     FINISHED_LENGTH_CAPPED = 8
     FINISHED_ABORTED = 9
     FINISHED_ERROR = 11
+
+
+class Adapter(NamedTuple):
+    lora_name: str
+    lora_int_id: int
+    lora_path: str
 
 
 class StandInRequest:
@@ -136,6 +143,9 @@ class StandInScheduler:
         self.requests[request.request_id] = request
         self.waiting.append(request)
 
+    def _handle_blocked_waiting_request(self, request):
+        return True
+
     def _reserve_prefill_lookahead(self, request, num_computed_tokens, num_new_tokens):
         return num_new_tokens
 
@@ -177,10 +187,17 @@ class StandInScheduler:
                 break
             scheduled[request.request_id] = new
             budget, index = budget - new, index + 1
+        adapters = {self.requests[name].lora_request for name in scheduled} - {None}
+        assert len(adapters) <= self.lora_config.max_loras
+        skipped = []
         while self.waiting and budget and not preempted and self._pause_state == PauseState.UNPAUSED:
             if len(self.running) >= self.max_num_active_reqs:
                 break
             request = self.waiting[0]
+            ready = self._handle_blocked_waiting_request(request)
+            if not ready or len(adapters | {request.lora_request} - {None}) > self.lora_config.max_loras:
+                skipped.append(self.waiting.popleft())
+                continue
             _, computed, *_ = self._get_local_prefix_cache_hit(request)
             new = min(request.num_tokens - computed, budget)
             new = self._reserve_prefill_lookahead(request, computed, new)
@@ -190,7 +207,9 @@ class StandInScheduler:
             self.running.append(self.waiting.popleft())
             request.status, request.num_computed_tokens = RequestStatus.RUNNING, computed
             scheduled[request.request_id] = new
+            adapters |= {request.lora_request} - {None}
             budget -= new
+        self.waiting.extendleft(reversed(skipped))
         for name, new in scheduled.items():
             request = self.requests[name]
             request.num_computed_tokens += new
@@ -238,8 +257,4 @@ class StandInScheduler:
 
 
 class MixtureStandIn(MixtureScheduling, StandInScheduler):
-    names = VllmNames(
-        RequestStatus,
-        PauseState,
-        lambda lora_name, lora_int_id, lora_path: (lora_name, lora_int_id, lora_path),
-    )
+    names = VllmNames(RequestStatus, PauseState, Adapter)

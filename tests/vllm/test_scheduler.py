@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from vllm_stand_in import BLOCK, MixtureStandIn, RequestStatus, StandInRequest, StandInScheduler
+from vllm_stand_in import BLOCK, Adapter, MixtureStandIn, RequestStatus, StandInRequest, StandInScheduler
 
 from pluralign.core import InputError
 from pluralign.vllm.groups import TWIN
@@ -68,6 +69,21 @@ def test_a_request_comes_with_a_twin_for_each_further_policy():
     assert (leader.sampling_params.logprobs, twin.sampling_params.logprobs) == (2, None)
     assert leader.sampling_params.seed is None
     assert leader.block_hashes == [leader.lora_request]
+
+
+def test_other_adapters_leave_the_slots_of_members_that_are_held_back():
+    own = scheduler(blocks=60)
+    own.lora_config.max_loras = 3  # those of the policies, and one for soups
+    own.add_request(request("r", range(20), "a=0.5,b=0.5"))
+    step(own)
+    step(own)
+    assert [one.num_computed_tokens for one in own.running] == [19, 13]
+    for number in range(2):
+        soup = request(f"soup{number}", range(6))
+        soup.lora_request = Adapter(f"mix:{number}", number + 1, f"/soup{number}")
+        own.add_request(soup)
+    outputs = run(own)
+    assert Counter(output.request_id for output in outputs) == {"r": 5, "soup0": 5, "soup1": 5}
 
 
 def test_users_see_no_twins():

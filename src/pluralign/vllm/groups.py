@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,17 @@ class Group:
         return self.members[0]
 
 
+@dataclass
+class Counts:
+    """Counts of what the scheduler did."""
+
+    groups: int = 0
+    mixed_steps: int = 0
+    held: int = 0
+    gang_preemptions: int = 0
+    stuck: int = 0
+
+
 def is_twin(request: Any) -> bool:
     """Whether a request is a twin, which users do not see."""
     return TWIN in request.request_id
@@ -44,6 +55,22 @@ def is_twin(request: Any) -> bool:
 def lora_id(name: str) -> int:
     """vLLM's number of a policy's adapter."""
     return zlib.crc32(name.encode()) & 0x7FFFFFFF | 1
+
+
+def has_slot(request: Any, running: Sequence[Any], lora_config: Any) -> bool:
+    """Whether there is a slot for a request's adapter next to those of all running requests.
+
+    vLLM counts the adapters of a step, in which those of members that are held back are missing.
+
+    Args:
+        request: Request that waits.
+        running: Requests that run, held back or not.
+        lora_config: vLLM's configuration of adapters; None without any.
+    """
+    if lora_config is None or request.lora_request is None:
+        return True
+    used = {one.lora_request.lora_int_id for one in running if one.lora_request is not None}
+    return len({*used, request.lora_request.lora_int_id}) <= lora_config.max_loras
 
 
 def require_mixable(request: Any, power: float) -> None:

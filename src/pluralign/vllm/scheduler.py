@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pluralign.core import InputError
-from pluralign.vllm.groups import TWIN, Group, is_twin, lora_id, make_group, require_mixable
+from pluralign.vllm.groups import TWIN, Counts, Group, has_slot, is_twin, lora_id, make_group, require_mixable
 from pluralign.vllm.settings import WEIGHTS, MixtureSettings
 from pluralign.vllm.support import require_supported
 
@@ -38,17 +38,6 @@ class VllmNames:
     request_status: Any
     pause_state: Any
     lora_request: Any
-
-
-@dataclass
-class Counts:
-    """Counts of what the scheduler did."""
-
-    groups: int = 0
-    mixed_steps: int = 0
-    held: int = 0
-    gang_preemptions: int = 0
-    stuck: int = 0
 
 
 class MixtureScheduling:
@@ -218,6 +207,13 @@ class MixtureScheduling:
         most: int = request.num_tokens + request.num_output_placeholders - num_computed_tokens - 1
         self.counts.held += number > most
         return max(0, min(number, most))
+
+    def _handle_blocked_waiting_request(self, request: Any) -> bool:
+        """Whether vLLM may admit a request: not where its adapter would find no slot in a later step."""
+        own: Any = self
+        parent: Any = super()
+        ready: bool = parent._handle_blocked_waiting_request(request)
+        return ready and has_slot(request, own.running, own.lora_config)
 
     def _get_local_prefix_cache_hit(self, request: Any) -> Any:
         """Of a prompt that is cached up to its last token, one block less: a request enters with a token."""
