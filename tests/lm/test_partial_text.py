@@ -48,3 +48,24 @@ def test_a_stop_text_is_looked_for_after_the_lead(stop, kept):
         if stopped:
             break
     assert seen == kept
+
+
+@pytest.mark.parametrize(("before", "text"), [((), "the cats"), ((2,), " the cats"), ((0,), "the cats")])
+def test_a_completion_keeps_the_space_after_the_text_that_it_goes_on_with(before, text):
+    running, seen = PartialText(metaspace_tokenizer(), before=before), ""
+    for token in (1, 2, 3):
+        seen += running.add(token, last=token == 3)[0]
+    assert seen == text
+    assert running.ids == [1, 2, 3]
+
+
+@given(st.lists(st.integers(0, 9), max_size=20), st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+def test_a_completion_decoded_token_by_token_goes_on_with_a_text(ids, before):
+    tokenizer = metaspace_tokenizer()
+    running, seen = PartialText(tokenizer, before=[before]), ""
+    for i, token in enumerate(ids, start=1):
+        seen += running.add(token, last=i == len(ids))[0]
+    known, whole = (tokenizer.decode(one, skip_special_tokens=True) for one in ([before], [before, *ids]))
+    if whole.startswith(known) and "\N{REPLACEMENT CHARACTER}" not in whole:
+        assert seen == whole[len(known) :]

@@ -18,12 +18,19 @@ class PartialText:
         tokenizer: Tokenizer of the model that writes.
         stops: Texts that end the completion and are not part of it.
         lead: Text of a template before an answer, which is removed from the beginning of a completion.
+        before: Last tokens of the text that the completion goes on with: some tokenizers omit the space
+            before a first word, and the completion's first word is none then.
+        control: Whether control tokens are text, which are left out otherwise.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = (), lead: str = "") -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str] = (), lead: str = "", *,
+        before: Sequence[int] = (), control: bool = False,
+    ) -> None:  # fmt: skip
         self.ids: list[int] = []
         """Token ids so far."""
         self._tokenizer, self._stops, self._lead = tokenizer, stops, lead
+        self._before, self._control = list(before), control
         self._given = self._begins = 0
         # Text of all tokens before `_read`, and the start of the tokens that the next ones are decoded with.
         self._text, self._context, self._read = "", 0, 0
@@ -61,13 +68,13 @@ class PartialText:
     def decoded(self) -> str:
         """All text so far, from the last few tokens and the text decoded before."""
         known, whole = (
-            self._decode(self.ids[self._context : self._read]),
-            self._decode(self.ids[self._context :]),
+            self._decode(self._context, self._read),
+            self._decode(self._context),
         )
         if not whole.startswith(known):
             # The tokenizer changes earlier text when tokens are added, so all tokens are decoded each time.
             self._text, self._context, self._read = "", 0, 0
-            known, whole = "", self._decode(self.ids)
+            known, whole = "", self._decode(0)
         text = self._text + whole[len(known) :]
         # An incomplete character is not text yet.
         if not text.endswith(_HALF):
@@ -76,9 +83,17 @@ class PartialText:
             self._text, self._read = text, len(self.ids)
         return text
 
-    def _decode(self, ids: list[int]) -> str:
+    def _decode(self, first: int, end: int | None = None) -> str:
+        """Text of the tokens from the first one to before the end."""
+        ids = self.ids[first:end]
+        if first or not self._before:
+            return self._plain(ids)
+        known, whole = self._plain(self._before), self._plain([*self._before, *ids])
+        return whole[len(known) :] if whole.startswith(known) else self._plain(ids)
+
+    def _plain(self, ids: list[int]) -> str:
         tokenizer: Any = self._tokenizer
-        return str(tokenizer.decode(ids, skip_special_tokens=True))
+        return str(tokenizer.decode(ids, skip_special_tokens=not self._control))
 
 
 def _certain(text: str, stops: Sequence[str]) -> int:

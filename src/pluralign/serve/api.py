@@ -128,7 +128,8 @@ class RequestParser:
         seed = body.get("seed")
         first = secrets.randbits(63) if seed is None else int(seed) % (2 * SEEDS)
         seeds = [first, *(seed_for(f"answer {i}", first) for i in range(1, len(prompts) * per_prompt))]
-        lead = self.deployment.conversations.lead if chat and not continues(body) else ""
+        joined = not chat or continues(body)
+        lead = "" if joined else self.deployment.conversations.lead
         alternatives, echo = _alternatives(kind, body), bool(body.get("echo"))
         silent = body.get("max_tokens") == 0
         if silent and not echo:
@@ -137,7 +138,7 @@ class RequestParser:
         samples = [
             Request(
                 ids, weights, self._decoding(kind, body, len(ids)), seeds[per_prompt * i + j], lead, rules,
-                alternatives, echo and alternatives is not None,
+                alternatives, echo and alternatives is not None, joined,
             )
             for i, ids in enumerate(prompts)
             for j in range(per_prompt)

@@ -31,6 +31,8 @@ class Request:
             token; None reports no log-probabilities.
         prompt_log_probs: Whether log-probabilities of the prompt's tokens are reported, too; needs
             ``alternatives``.
+        joined: Whether the text goes on where the prompt ends, so that a space before its first word is part
+            of it, whatever the tokenizer omits before first words.
     """
 
     prompt_ids: Sequence[int]
@@ -41,6 +43,7 @@ class Request:
     rules: TokenRules = field(default_factory=TokenRules)
     alternatives: int | None = None
     prompt_log_probs: bool = False
+    joined: bool = False
 
 
 @dataclass(frozen=True)

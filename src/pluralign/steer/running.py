@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError
 from pluralign.lm.generation import stop_ids
@@ -85,7 +86,7 @@ class Admission:
             for policy in policies:
                 self._rows.predictions(policy, request.prompt_ids, lambda: length)
         uniforms = np.random.default_rng(request.seed).random(most)
-        text = PartialText(self._rows.backbone.tokenizer, request.decoding.stop, request.lead)
+        text = text_of(request, self._rows.backbone.tokenizer)
         return RunningRequest(request, policies, uniforms, text, self._applied(request.rules, text.ids))
 
     def _applied(self, rules: TokenRules, ids: Sequence[int]) -> AppliedRules | None:
@@ -100,6 +101,12 @@ class Admission:
         if self._grammars is None:
             self._grammars = Grammars(self._rows.backbone.tokenizer, width, sorted(self.stops))
         return AppliedRules(rules, ids, self._grammars.begin(rules.schema))
+
+
+def text_of(request: Request, tokenizer: PreTrainedTokenizerBase) -> PartialText:
+    """The text of a request before its first token."""
+    before = request.prompt_ids[-1:] if request.joined else ()
+    return PartialText(tokenizer, request.decoding.stop, request.lead, before=before)
 
 
 def next_event(number: int, token: int, text: PartialText, stops: Collection[int], most: int) -> Event:

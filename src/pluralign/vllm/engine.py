@@ -15,10 +15,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import InputError
-from pluralign.lm.partial_text import PartialText
 from pluralign.serve.submission import DecodingFailed, Job, QueueFull, Submission
 from pluralign.steer.requests import Event, Request, TokenLogProb
-from pluralign.steer.running import next_event
+from pluralign.steer.running import next_event, text_of
 from pluralign.vllm.settings import WEIGHTS
 
 _log = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ class VllmEngine:
 
     async def _decode(self, job: Job) -> None:
         number, request = next(self._numbers), job.request
-        text = PartialText(self._tokenizer, request.decoding.stop, request.lead)
+        text = text_of(request, self._tokenizer)
         most = request.decoding.max_new_tokens
         prompt = {"prompt_token_ids": list(request.prompt_ids)}
         # Leaving the loop early aborts the request in vLLM.
