@@ -69,6 +69,21 @@ class StandIn:
         self.calls.append("shutdown")
 
 
+class ClientError(Exception):
+    """As `vllm.exceptions.VLLMClientError`."""
+
+
+class ValidationError(ClientError):
+    """As `vllm.exceptions.VLLMValidationError`."""
+
+    def __init__(self, message, parameter=None):
+        super().__init__(message)
+        self.parameter = parameter
+
+    def __str__(self):
+        return f"{self.args[0]} (parameter={self.parameter})"
+
+
 @pytest.fixture(autouse=True)
 def _vllm(monkeypatch):
     """The two names of vLLM that the engine uses."""
@@ -76,7 +91,10 @@ def _vllm(monkeypatch):
     module.SamplingParams = SimpleNamespace
     inner.RequestOutputKind = SimpleNamespace(DELTA="delta")
     inner.StructuredOutputsParams = SimpleNamespace
+    errors = ModuleType("vllm.exceptions")
+    errors.VLLMClientError, errors.VLLMValidationError = ClientError, ValidationError
     monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setitem(sys.modules, "vllm.exceptions", errors)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", inner)
 
 
@@ -152,6 +170,20 @@ def test_texts_end_at_stop_texts_and_at_the_limit():
 def test_an_end_that_nobody_asked_for_is_an_error():
     with pytest.raises(DecodingFailed, match="vLLM ended the request"):
         answer(StandIn("one", finish="abort"), request())
+
+
+@pytest.mark.parametrize("field", ["logit_bias", None])
+def test_what_vllm_refuses_is_a_mistake_of_the_request(field):
+    async def run():
+        llm = StandIn("")
+        llm.error = ValidationError("token_id(s) [999999] in logit_bias\nVocabulary size: 100", field)
+        own = engine(llm)
+        with pytest.raises(InputError, match=r"in logit_bias Vocabulary size: 100$") as found:
+            async for _ in own.submit([request()]).events(30):
+                pass
+        assert found.value.field == field
+
+    asyncio.run(run())
 
 
 def test_a_prompt_of_one_token_is_refused_by_name():

@@ -147,12 +147,23 @@ class VllmEngine:
         """Send a request's error; note whether the engine is dead."""
         if getattr(self._llm, "errored", False):
             self.failure = "vLLM has stopped; its log has the reason"
+        error = refusal_of(error) or error
         if not isinstance(error, InputError | DecodingFailed):
             line = (str(error).splitlines() or [""])[0]
             _log.error("decoding failed: %s: %s", type(error).__name__, line)
             error = DecodingFailed(self.failure or "decoding failed")
         job.ended = True
         job.events.put_nowait((job.place, error))
+
+
+def refusal_of(error: Exception) -> InputError | None:
+    """What vLLM refuses about a request; None if the error is no refusal."""
+    known: Any = import_module("vllm.exceptions")
+    # vLLM 0.31 has the second one alone.
+    kind = getattr(known, "VLLMClientError", known.VLLMValidationError)
+    if not isinstance(error, kind):
+        return None
+    return InputError(" ".join(str(error.args[0]).split()), field=getattr(error, "parameter", None))
 
 
 def log_prob_of(token: int, found: Mapping[int, Any], alternatives: int) -> TokenLogProb:
