@@ -1,15 +1,93 @@
 """Log-probabilities of answers, and of prompts that answers begin with."""
 
+from dataclasses import replace
+
 import openai
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from pluralign.lm.backbone import load_tokenizer
+from pluralign.serve.answers import Answer
+from pluralign.serve.api import RequestParser
 from pluralign.serve.log_probs import TokenTexts
+from pluralign.serve.settings import Limits
+from pluralign.steer.requests import TokenLogProb
+from pluralign.steer.running import next_event, text_of
+from pluralign.vllm.policies import VllmPolicies
 
 from .mixtures import WEIGHTS, chat_of, complete, mixed, tokenizer
+
+
+def sentencepieces():
+    """A tokenizer with a BOS that omits the space before a first word, as those of Llama 2 and Mistral."""
+    words = ["<unk>", "<s>", "▁Hello", "▁world", "world", "▁a", "▁"]
+    model = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "<unk>"))
+    model.pre_tokenizer = pre_tokenizers.Metaspace()
+    model.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    model.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=model, bos_token="<s>", unk_token="<unk>")
+
+
+def completion(known, ids, **fields):
+    """The choice of a completion with these tokens."""
+    deployment = VllmPolicies("m", ("one", "two"), "dialogue", 0.0, False, known, 100)
+    body = {"model": "m", "logprobs": 2, "max_tokens": len(ids), **fields}
+    parsed = RequestParser(deployment, Limits()).parse("completions", body)
+    answer, (sample,) = Answer("id", "m", parsed, {}, TokenTexts(known)), parsed.samples
+    text = text_of(sample, known)
+    if sample.prompt_log_probs:
+        prompt = [None, *(TokenLogProb(token, -1.0) for token in sample.prompt_ids[1:])]
+        answer.choices[0].add(
+            replace(next_event(0, ids[0], text_of(sample, known), (), 99), prompt=prompt, text="")
+        )
+    for token in ids:
+        event = next_event(0, token, text, (), len(ids))
+        answer.add(0, replace(event, log_prob=TokenLogProb(token, -2.0, ((0, -0.1), (5, -0.2)))))
+    (choice,) = answer.whole()["choices"]
+    return choice
+
+
+def test_a_completion_goes_on_with_its_prompt():
+    choice = completion(sentencepieces(), [3, 4, 3], prompt="Hello")
+    assert choice["text"] == " worldworld world"
+    assert choice["logprobs"]["tokens"] == [" world", "world", " world"]
+    assert choice["logprobs"]["text_offset"] == [0, 6, 11]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "echo", "offsets"),
+    [
+        ("Hello world", "Hello world", [0, 0, 5]),
+        ("<s>Hello world", "<s> Hello world", [0, 3, 9]),
+        ([1, 2, 3], "<s> Hello world", [0, 3, 9]),
+    ],
+)
+def test_an_echo_is_the_prompt_as_it_was_given(prompt, echo, offsets):
+    choice = completion(sentencepieces(), [3, 4], prompt=prompt, echo=True)
+    assert choice["text"] == echo + " worldworld"
+    assert choice["logprobs"]["text_offset"] == [*offsets, len(echo), len(echo) + 6]
+
+
+def test_offsets_are_places_in_the_text():
+    known = load_tokenizer("tiny-random")
+    text, special = "é 😀, 日本 a", known.all_special_ids[0]
+    ids = [
+        i
+        for word in ("é 😀", ", 日本", " a")
+        for i in (*known(word, add_special_tokens=False).input_ids, special)
+    ]
+    choice = completion(known, ids[:-1], prompt="a")
+    assert choice["text"] == text
+    found = choice["logprobs"]
+    assert len(found["text_offset"]) == len(ids) - 1
+    for token, place in zip(found["tokens"], found["text_offset"], strict=True):
+        assert "�" in token or token == known.decode([special]) or text[place:].startswith(token)
+    assert found["text_offset"][-1] == len(text) - len(found["tokens"][-1])
+    assert found["text_offset"] == sorted(found["text_offset"])
 
 
 def test_log_probs_of_an_answer_are_the_mixtures(server, chat):

@@ -75,7 +75,11 @@ class Answer:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
-        self.choices = [Choice(self.request, sample, self.token_texts) for sample in self.request.samples]
+        given = self.request
+        self.choices = [
+            Choice(given, sample, self.token_texts, given.echo[i // given.per_prompt] if given.echo else ())
+            for i, sample in enumerate(given.samples)
+        ]
 
     @property
     def texts(self) -> list[str]:

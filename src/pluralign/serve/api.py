@@ -11,6 +11,7 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.jsonl import is_list
 from pluralign.core.splits import seed_for
 from pluralign.lm.decoding import Decoding
+from pluralign.lm.prompts import bos_ids
 from pluralign.serve.chat import Tools, chat_prompt, continues, messages_of, schema_of, tools_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema, with_suggestions
@@ -38,7 +39,7 @@ class ParsedRequest:
         include_usage: Whether a stream ends with its token counts.
         prompt: Prompt or messages as given in the body.
         model: Name of the model as given in the body.
-        echo: Whether the answer begins with the prompt.
+        echo: For each prompt, its tokens with which the answers begin; empty if they begin with none.
         silent: Whether nothing is generated: the one token that is decoded is not part of the answer.
         tools: Tools that the answer may call.
         relevance: Factors on the steering weights by relevance; None if the request does not ask for them.
@@ -51,7 +52,7 @@ class ParsedRequest:
     include_usage: bool = False
     prompt: Any = field(default=None, repr=False)
     model: str = ""
-    echo: bool = False
+    echo: Sequence[Sequence[int]] = ()
     silent: bool = False
     tools: Tools | None = None
     relevance: Mapping[str, float] | None = None
@@ -146,7 +147,8 @@ class RequestParser:
         options: Mapping[str, Any] = body.get("stream_options") or {}
         return ParsedRequest(
             kind, samples, per_prompt, stream, bool(options.get("include_usage")),
-            body["messages" if chat else "prompt"], body["model"], echo, silent, tools,
+            body["messages" if chat else "prompt"], body["model"],
+            self._echoed(body["prompt"], prompts) if echo else (), silent, tools,
         )  # fmt: skip
 
     def _response(self, body: dict[str, Any]) -> ParsedRequest:
@@ -169,6 +171,15 @@ class RequestParser:
             ]  # fmt: skip
         except InputError as error:
             raise Refused(400, error.message, param="prompt") from error
+
+    def _echoed(self, given: Any, prompts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        """The tokens of each prompt that are its text as it was given: a BOS that it did not have is none."""
+        known, added = self.deployment.tokenizer, bos_ids(self.deployment.tokenizer)
+        name = str(known.bos_token)
+        return [
+            ids[len(added) :] if isinstance(one, str) and not one.startswith(name) else ids
+            for one, ids in zip(_several(given), prompts, strict=True)
+        ]
 
     def _texts(self, given: Any) -> list[str]:
         """The prompts of `_prompts` as texts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pluralign.serve.api import ParsedRequest
@@ -17,17 +18,23 @@ class Choice:
         request: The request that is answered.
         sample: The sample of the request.
         texts: Texts of single tokens.
+        echo: Tokens of the prompt with which its text begins.
     """
 
-    def __init__(self, request: ParsedRequest, sample: Request, texts: TokenTexts) -> None:
+    def __init__(
+        self, request: ParsedRequest, sample: Request, texts: TokenTexts, echo: Sequence[int] = ()
+    ) -> None:  # fmt: skip
         self._request, self._sample, self._texts = request, sample, texts
         self._chat = request.kind != "completions"
         self._tools = request.tools and ToolText(request.tools.format, request.tools.names)
-        self._echoed = texts.text(sample.prompt_ids) if request.echo else ""
+        self._echo, self._echoed = echo, texts.text(echo) if echo else ""
         self._begun = False
-        # Number of tokens, and of their characters, that have been sent in a stream.
-        self._sent = self._characters = 0
+        # Number of tokens that have been sent in a stream.
+        self._sent = 0
         self._log_probs: list[TokenLogProb | None] = []
+        # Their places in a completion's text.
+        self._offsets: list[int] = []
+        self._places = None if self._chat else texts.places(sample.prompt_ids[-1:] if sample.joined else ())
         self.text = ""
         """Text that has been generated."""
         self.content = ""
@@ -43,6 +50,7 @@ class Choice:
         """Append an event; the parts of a stream for it, none without news."""
         if event.prompt is not None:
             self._log_probs += event.prompt
+            self._place_prompt()
         new = self._echoed if not self._begun else ""
         self._begun = True
         if not self._request.silent:
@@ -50,6 +58,8 @@ class Choice:
             self.tokens = event.tokens
             if event.log_prob is not None:
                 self._log_probs.append(event.log_prob)
+                if self._places is not None:
+                    self._offsets.append(len(self._echoed) + self._places.next(event.log_prob.token))
             new += event.text if self._tools is None else self._tools.add(event.text)
         self.finish_reason = event.finish_reason
         if event.finish_reason is not None and self._tools is not None:
@@ -61,7 +71,7 @@ class Choice:
 
     def whole(self) -> dict[str, Any]:
         """The answer when it is complete."""
-        log_probs = self._reported(0, 0)
+        log_probs = self._reported(0)
         if not self._chat:
             return {"text": self.content, "logprobs": log_probs, "finish_reason": self.finish_reason}
         message: dict[str, Any] = {"role": "assistant", "content": self.content, "refusal": None}
@@ -69,13 +79,17 @@ class Choice:
             message |= {"content": self.content or None, "tool_calls": self.calls}
         return {"message": message, "logprobs": log_probs, "finish_reason": self.finish_reason}
 
+    def _place_prompt(self) -> None:
+        """Note the places of the prompt's tokens in the text."""
+        places = self._texts.places(control=True)
+        unseen = len(self._sample.prompt_ids) - len(self._echo)
+        self._offsets += [*[0] * unseen, *map(places.next, self._echo)]
+
     def _parts(self, new: str) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
         if new or self._sent < len(self._log_probs):
             content = {"delta": {"content": new}} if self._chat else {"text": new}
-            log_probs = self._reported(self._sent, self._characters)
-            if log_probs is not None and not self._chat:
-                self._characters += sum(map(len, log_probs["tokens"]))
+            log_probs = self._reported(self._sent)
             self._sent = len(self._log_probs)
             parts.append({**content, "logprobs": log_probs, "finish_reason": None})
         if self.calls:
@@ -86,11 +100,13 @@ class Choice:
             parts.append({**ended, "logprobs": None, "finish_reason": self.finish_reason})
         return parts
 
-    def _reported(self, first: int, start: int) -> dict[str, Any] | None:
-        """The field ``logprobs`` of the tokens from this one on, after this number of characters."""
+    def _reported(self, first: int) -> dict[str, Any] | None:
+        """The field ``logprobs`` of the tokens from this one on."""
         if self._sample.alternatives is None:
             return None
         found = self._log_probs[first:]
         if self._chat:
             return chat_log_probs([one for one in found if one is not None], self._texts)
-        return completion_log_probs(found, self._texts, int(self._sample.prompt_ids[0]), start)
+        return completion_log_probs(
+            found, self._texts, self._offsets[first:], int(self._sample.prompt_ids[0])
+        )

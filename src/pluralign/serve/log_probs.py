@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from pluralign.lm.partial_text import PartialText
 from pluralign.steer.requests import TokenLogProb
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
@@ -28,12 +29,16 @@ class TokenTexts:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer: Any = deepcopy(tokenizer)
         self._known: dict[int, str] = {}
+        # A word: some tokenizers omit the space of the token that a text begins with.
+        self._word: list[int] = list(self._tokenizer("a", add_special_tokens=False)["input_ids"])
 
     def __getitem__(self, token: int) -> str:
-        """The text of a token; a part of a character is a replacement character."""
+        """The text of a token within a text; a part of a character is a replacement character."""
         text = self._known.get(token)
         if text is None:
-            text = self._known[token] = str(self._tokenizer.decode([token]))
+            before, after = self.text(self._word), self.text([*self._word, token])
+            alone = after[len(before) :] if after.startswith(before) else self.text([token])
+            text = self._known[token] = alone
         return text
 
     def bytes(self, token: int) -> list[int]:
@@ -52,6 +57,29 @@ class TokenTexts:
         """The text of several tokens together."""
         return str(self._tokenizer.decode(list(tokens)))
 
+    def places(self, before: Sequence[int] = (), *, control: bool = False) -> Places:
+        """Places of tokens in the text that they make; see `PartialText`."""
+        return Places(PartialText(self._tokenizer, before=before, control=control))
+
+
+class Places:
+    """Number of characters of a text before each of its tokens.
+
+    A token that the text leaves out has no characters, and the tokens of one character begin where it does.
+
+    Args:
+        text: The text before its first token.
+    """
+
+    def __init__(self, text: PartialText) -> None:
+        self._text, self._length = text, 0
+
+    def next(self, token: int) -> int:
+        """The place of the next token."""
+        place = self._length
+        self._length += len(self._text.add(token, last=False)[0])
+        return place
+
 
 def chat_log_probs(found: Sequence[TokenLogProb], texts: TokenTexts) -> dict[str, Any]:
     """The field ``logprobs`` of a chat completion's choice."""
@@ -68,29 +96,24 @@ def chat_log_probs(found: Sequence[TokenLogProb], texts: TokenTexts) -> dict[str
 
 
 def completion_log_probs(
-    found: Sequence[TokenLogProb | None], texts: TokenTexts, first: int = 0, start: int = 0
+    found: Sequence[TokenLogProb | None], texts: TokenTexts, offsets: Sequence[int], first: int = 0
 ) -> dict[str, Any]:
     """The field ``logprobs`` of a completion's choice.
 
     Args:
         found: Log-probabilities of the tokens; None for the first one of a prompt.
         texts: Texts of the tokens.
+        offsets: Number of characters of the choice's text before each of them.
         first: The first token of a prompt, which has no log-probability.
-        start: Number of characters before the first of these tokens.
     """
-    tokens = [texts[first if one is None else one.token] for one in found]
-    offsets: list[int] = []
-    for token in tokens:
-        offsets.append(start)
-        start += len(token)
     return {
-        "tokens": tokens,
+        "tokens": [texts[first if one is None else one.token] for one in found],
         "token_logprobs": [None if one is None else one.log_prob for one in found],
         "top_logprobs": [
             None if one is None else {texts[token]: log_prob for token, log_prob in reversed(one.likeliest)}
             for one in found
         ],
-        "text_offset": offsets,
+        "text_offset": list(offsets),
     }
 
 
