@@ -90,6 +90,11 @@ def test_offsets_are_places_in_the_text():
     assert found["text_offset"] == sorted(found["text_offset"])
 
 
+def test_the_sampled_token_is_among_the_likeliest():
+    found = completion(sentencepieces(), [3, 5], prompt="Hello")["logprobs"]["top_logprobs"]
+    assert found == [{" world": -2.0, " a": -0.2, "<unk>": -0.1}, {" a": -0.2, "<unk>": -0.1}]
+
+
 def test_log_probs_of_an_answer_are_the_mixtures(server, chat):
     answer = chat_of(server, chat, steering_weights=WEIGHTS, logprobs=True, top_logprobs=3).choices[0]
     ids = server.service.deployment.chat_ids([{"role": "user", "content": "hello there"}])
@@ -153,7 +158,12 @@ def test_echo_reports_the_prompts_log_probs(serve, form, prefill):
     assert choice.text.startswith(text)
     assert found.top_logprobs[0] is None
     for own, best in zip(found.top_logprobs[1:], mixed(ids)[: len(ids)], strict=True):
-        assert list(own.values()) == pytest.approx([float(best.max())], abs=2e-5)
+        assert max(own.values()) == pytest.approx(float(best.max()), abs=2e-5)
+    for own, token, log_prob in zip(
+        found.top_logprobs[1:], found.tokens[1:], found.token_logprobs[1:], strict=True
+    ):
+        assert own[token] == log_prob
+        assert len(own) <= 2
     starts = [0]
     for token in found.tokens[:-1]:
         starts.append(starts[-1] + len(token))
@@ -166,7 +176,8 @@ def test_echo_alone_generates_nothing(server):
     assert choice.text == "hello there"
     assert len(choice.logprobs.tokens) == answer.usage.prompt_tokens
     assert answer.usage.completion_tokens == 0
-    assert [list(one or {}) for one in choice.logprobs.top_logprobs] == [[]] * answer.usage.prompt_tokens
+    alone = [list(one or {}) for one in choice.logprobs.top_logprobs]
+    assert alone == [[], *([token] for token in choice.logprobs.tokens[1:])]
     (choice,) = complete(server, "hello there", echo=True, max_tokens=0).choices
     assert (choice.text, choice.logprobs) == ("hello there", None)
     with pytest.raises(openai.BadRequestError, match="with 'echo' only"):

@@ -109,12 +109,17 @@ def completion_log_probs(
     return {
         "tokens": [texts[first if one is None else one.token] for one in found],
         "token_logprobs": [None if one is None else one.log_prob for one in found],
-        "top_logprobs": [
-            None if one is None else {texts[token]: log_prob for token, log_prob in reversed(one.likeliest)}
-            for one in found
-        ],
+        "top_logprobs": [_by_text(one, texts) for one in found],
         "text_offset": list(offsets),
     }
+
+
+def _by_text(one: TokenLogProb | None, texts: TokenTexts) -> dict[str, float] | None:
+    """Log-probabilities of the most likely tokens and of the token itself, which may be one more."""
+    if one is None:
+        return None
+    ranked = [*one.likeliest, (one.token, one.log_prob)]
+    return {texts[token]: log_prob for token, log_prob in reversed(ranked)}
 
 
 def _entry(token: int, log_prob: float, texts: TokenTexts) -> dict[str, Any]:
