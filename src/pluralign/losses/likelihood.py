@@ -33,20 +33,23 @@ def behaviour_cloning_loss(
 
 
 def weighted_mean_nll(
-    log_probs: Float[Tensor, "*batch"], weights: Float[Tensor, "*batch"]
-) -> Float[Tensor, ""]:
+    log_probs: Float[Tensor, "*batch"], weights: Float[Tensor, "*batch"],
+    total: Float[Tensor, ""] | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
     """- sum w log p / sum w over all entries; entries of weight 0 are ignored, whatever their value.
 
     Args:
         log_probs: Log-probabilities log p of the observed outcomes, nats.
         weights: Weights, not negative.
+        total: Normaliser in place of their sum.
 
     Returns:
         Nats per unit of weight; 0 where all weights are 0.
     """
     # Not w * log p: an excluded entry may be -inf, and 0 * inf is NaN.
     kept = torch.where(weights > 0, log_probs, 0.0)
-    return -(weights * kept).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    total = weights.sum() if total is None else total
+    return -(weights * kept).sum() / total.clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def sft_loss(

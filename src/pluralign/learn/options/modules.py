@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pluralign.learn.options.scorers import AnyScorer
 from pluralign.learn.options.settings import Contrast
 from pluralign.learn.options.tables import PairTable, TrajectoryTable
+from pluralign.learn.shares import mean_of_processes
 from pluralign.losses.contrastive import cpl_loss, labelled_accuracy
 from pluralign.losses.likelihood import weighted_mean_nll
 
@@ -45,7 +46,7 @@ class BehaviourCloning(nn.Module):
         """Loss on these rows of the table, nats per step."""
         taken = self.scorer.taken(self.states[rows], self.actions[rows])
         weights = torch.ones_like(taken) if self.weights is None else self.weights[rows]
-        return {"loss": weighted_mean_nll(taken, weights)}
+        return {"loss": weighted_mean_nll(taken, weights, mean_of_processes(weights.sum()))}
 
 
 class ContrastivePreference(nn.Module):
@@ -95,7 +96,9 @@ class ContrastivePreference(nn.Module):
             gamma=contrast.gamma,
         )
         if contrast.bc_weight:
-            loss = loss + contrast.bc_weight * weighted_mean_nll(taken, mask.to(taken.dtype))
+            kept = mask.to(taken.dtype)
+            nll = weighted_mean_nll(taken, kept, mean_of_processes(kept.sum()))
+            loss = loss + contrast.bc_weight * nll
         return {"loss": loss}
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pluralign.core import Decision
 from pluralign.learn.options.q_table import ValueTable
 from pluralign.learn.options.settings import QConfig
+from pluralign.learn.shares import own_rows, rows_of_all
 from pluralign.losses.offline_q import (
     best_value,
     conservative_penalty,
@@ -157,15 +158,16 @@ class ValueLearning(nn.Module):
         """Weights of every row: fixed, or uniform on the simplex, one in five with all weight on one."""
         if self._weights is not None:
             return self._weights.to(self.features.device).expand(count, -1)
-        objectives = self.sums.shape[1]
-        # From the number of the pass alone, so that a continued run draws the same.
+        objectives, count = self.sums.shape[1], rows_of_all(count)
+        # From the number of the pass alone, so that a continued run draws the same, and several processes
+        # what one draws.
         random = torch.Generator().manual_seed(self._seed * 1_000_003 + int(self.passes))
         drawn = -torch.rand(count, objectives, generator=random).clamp_min(1e-12).log()
         drawn = drawn / drawn.sum(dim=1, keepdim=True)
         corner = torch.randint(objectives, (count,), generator=random)
         alone = torch.rand(count, generator=random) < 0.2
         corners = nn.functional.one_hot(corner, objectives).to(drawn.dtype)
-        return torch.where(alone[:, None], corners, drawn).to(self.features.device)
+        return own_rows(torch.where(alone[:, None], corners, drawn)).to(self.features.device)
 
     def _known(self) -> Float[Tensor, "heads decisions options hidden"]:
         """First layer of the target networks, for all options; it changes only when they move."""
