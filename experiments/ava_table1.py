@@ -6,7 +6,8 @@ FOLDER contains hh_rlhf/harmless.jsonl.gz, hh_rlhf/helpful.jsonl.gz and ethics/u
 (columns chosen and rejected). The four uppermost layers of SmolLM2-135M and the heads are trained; the layers
 below run once. Settings were chosen on two fifths of the prompts, which are not in any test fold. Each method
 is tested once on each of three test folds, with a different seed, after training on all other prompts. Every
-run is a file in ``--out``; an interrupted experiment continues, and the tables contain all finished runs.
+run is a file in ``--out``; an interrupted experiment continues, also from the runs that the results have, and
+the tables contain all methods whose runs are finished.
 
     python experiments/ava_table1.py --data FOLDER --all-rows --folds 0 1 2 3 4 --name ava_table1_all
 
@@ -23,12 +24,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 from ava_lib import data
-from ava_lib.runs import Task, claim, results, run
+from ava_lib.runs import Task, claim, restore, results, run
 from ava_lib.tables import write_tables
 
 MAIN = ("Bradley-Terry", "AVA-p", "Preference Transformer")
@@ -111,12 +113,24 @@ def _task(dataset: str, method: str, fold: int, training: dict[str, Any]) -> Tas
 def main(settings: Settings) -> None:
     """Train, test, and write the tables as results come."""
     settings.out.mkdir(parents=True, exist_ok=True)
+    published = (settings.results / settings.name).with_suffix(".json")
+    if settings.workers >= 1:
+        restore(settings.out, published, settings.model, partial(_families, settings, {}))
     if settings.stage != "report" and settings.workers > 1:
         _spawn(settings)
     elif settings.stage != "report":
         _work(settings)
     if settings.workers >= 1:
         write_tables(results(settings.out), settings.results / settings.name)
+
+
+def _families(settings: Settings, known: dict[tuple[str, int], list[int]], task: Task) -> list[int]:
+    """Number of the family of each test pair of a task's fold, computed once."""
+    place = task.dataset, task.fold
+    if place not in known:
+        most = None if settings.all_rows else PAIRS[task.dataset]
+        known[place] = data.fold(data.load(settings.data, task.dataset, most), task.fold)[2]
+    return known[place]
 
 
 def _spawn(settings: Settings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from pluralign.core import PreferencePair
+from pluralign.core import InputError, PreferencePair
 from pluralign.core.files import read_json, write_json
 from pluralign.learn.texts.ava import AVAConfig, fit_ava_d, fit_ava_p
 from pluralign.learn.texts.data import encode_completion_pairs
@@ -132,7 +132,8 @@ def run(
     finally:
         shutil.rmtree(out, ignore_errors=True)
     result = {
-        "task": {**task.__dict__}, "pairs": len(train), **measured, "families": list(families),
+        "task": {**task.__dict__}, "model": model, "pairs": len(train), **measured,
+        "families": list(families),
         "last_loss": curve[-1]["loss"] if curve else math.nan, "seconds": learned.card.figures["seconds"],
     }  # fmt: skip
     write_json(folder / f"{task.key}.json", result)
@@ -143,6 +144,33 @@ def run(
 def results(folder: Path) -> list[dict[str, Any]]:
     """Figures of all finished tasks."""
     return [read_json(path) for path in sorted(folder.glob("*.json"))]
+
+
+def restore(folder: Path, published: Path, model: str, families: Callable[[Task], Sequence[int]]) -> None:
+    """Write the files of tasks that another working folder finished, from the results that it published.
+
+    Args:
+        folder: Folder of the task files; what is there stays.
+        published: File of the results.
+        model: Base model; runs of another one are not restored.
+        families: Function from a task to the number of each test pair's family, which results do not contain.
+
+    Raises:
+        InputError: The runs have another number of test pairs.
+    """
+    found = read_json(published) if published.is_file() else {}
+    for run in (*found.get("runs", []), *found.get("full", [])):
+        task = Task(**run["task"])
+        path = folder / f"{task.key}.json"
+        # The first results were of this model, and do not name it.
+        if path.exists() or run.get("model", "smollm2-135m") != model:
+            continue
+        known = families(task) if "right" in run else []
+        if len(known) != len(run.get("right", "")):
+            raise InputError(
+                f"{task.key} has {len(run['right'])} test pairs, the data {len(known)}", path=published
+            )
+        write_json(path, {**run, "families": list(known)})
 
 
 def _fit(task: Task, train: Sequence[PreferencePair], model_run: Run) -> Any:

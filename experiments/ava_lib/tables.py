@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ def write_tables(found: Sequence[dict[str, Any]], stem: Path) -> None:
         found: Results of the tasks.
         stem: Path of the files without their ends.
     """
-    table = [r for r in found if not r["task"]["key"].startswith("full")]
+    runs = [r for r in found if not r["task"]["key"].startswith("full")]
+    unfinished = _unfinished(runs)
+    table = [r for r in runs if r["task"]["method"] not in unfinished]
     untouched = [r for r in table if r["task"]["fold"] not in DEVELOPMENT]
     figures = {
         "rows": [row for d in DATASETS for m in METHODS if (row := _row(table, d, m)) is not None],
@@ -52,13 +55,20 @@ def write_tables(found: Sequence[dict[str, Any]], stem: Path) -> None:
         ],
         "full": [_short(r) for r in found if r["task"]["key"].startswith("full")],
         # Families are in the tasks' files: a number for every test pair of every run.
-        "runs": [{key: value for key, value in r.items() if key != "families"} for r in table],
+        "runs": [{key: value for key, value in r.items() if key != "families"} for r in runs],
+        "unfinished": unfinished,
     }
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_json(stem.with_suffix(".json"), figures)
     with replace_when_whole(stem.with_suffix(".md")) as temporary:
         temporary.write_text(_markdown(figures), "utf-8")
     _picture(figures, stem.with_suffix(".svg"))
+
+
+def _unfinished(runs: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Number of runs of each method that others exceed: its folds are not those of the others."""
+    done = Counter(r["task"]["method"] for r in runs)
+    return {method: count for method, count in done.items() if count < max(done.values())}
 
 
 def _right(result: dict[str, Any]) -> list[float]:
@@ -126,6 +136,9 @@ def _markdown(figures: dict[str, Any]) -> str:
         cells = [_cell(rows.get((dataset, method)), folds) for dataset in DATASETS]
         paper = PAPER.get(method, ("", ""))
         lines.append(f"| {method} | {' | '.join(cells)} | {paper[0]} | {paper[1]} |")
+    if figures["unfinished"]:
+        begun = ", ".join(f"{method} ({count})" for method, count in figures["unfinished"].items())
+        lines += ["", f"Not finished, and left out (number of runs): {begun}."]
     lines += ["", "AVA-p minus the method, percentage points, same pairs (95 % interval):", ""]
     lines += _gaps(figures["against_ava_p"])
     over = [
