@@ -145,6 +145,27 @@ def test_a_last_step_whose_reward_is_not_known_is_not_taken_for_one_of_zero():
     assert sorted(rating.info["returns"]) == [1.0, 2.0]
 
 
+def played_to(name, points, *, truncated=False):
+    steps = [Step(Decision(f"{n}", ("a", "b")), int(p), counts={"points": p}) for n, p in enumerate(points)]
+    return Trajectory(name, "s", "p", 0, tuple(steps), terminated=not truncated, truncated=truncated)
+
+
+def test_what_an_episode_got_before_it_was_cut_off_is_not_taken_for_its_return():
+    cut, whole = played_to("cut", [0, 1, 0], truncated=True), played_to("whole", [1, 0, 1, 1])
+    to_the_end = Comparison(cut.segment(), whole.segment())
+    before = Comparison(cut.segment(0, 2), whole.segment(0, 2))
+    at_the_end = Comparison(cut.segment(1, 3), whole.segment(1, 3))
+    assert [one and one.preference for one in Oracle([cut, whole]).rate([to_the_end, before], SCORE)] == [
+        None,
+        "tie",
+    ]
+    # Segments of two steps are whole.
+    rater = Oracle([cut, whole], length=2)
+    assert [one and one.preference for one in rater.rate([to_the_end, at_the_end], SCORE)] == [None, "tie"]
+    # Labels of earlier versions are not mixed with these.
+    assert rater.settings != Oracle([whole]).settings == {**Oracle([]).settings}
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, "1", None, True])
 def test_coefficients_that_are_no_numbers_are_refused(value):
     """With NaN, all returns would be different, and the second one better."""

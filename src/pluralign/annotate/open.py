@@ -35,6 +35,7 @@ def open_rater(
     comparisons: Sequence[Comparison] | None = None,
     noise: Noise | None = None,
     seed: int = 0,
+    length: int | None = None,
     prompt: str | Path | None = None,
     decide: DecideName = "agreement",
     endpoint: EndpointSettings | None = None,
@@ -54,6 +55,7 @@ def open_rater(
         comparisons: Comparisons to rate; only a sheet needs them.
         noise: Noise of the oracle; None never errs.
         seed: Random seed of the oracle's noise.
+        length: Steps in a segment, where the comparisons were made with a length; only the oracle uses it.
         prompt: Prompt file for judges; None uses the built-in prompt.
         decide: Rule for a judge's answers in both orders: a tie if they differ (``agreement``), or the
             mean of a local model's log-odds (``mean``).
@@ -80,7 +82,7 @@ def open_rater(
         raise InputError(f"is for rubric:MODEL, not {spec}", field="rubric")
     match kind, rest:
         case "oracle", "" if trajectories is not None:
-            return Oracle(trajectories, noise=noise, seed=seed)
+            return Oracle(trajectories, noise=noise, seed=seed, length=length)
         case "human", sheet if sheet and comparisons is not None:
             return import_sheet(sheet, comparisons)
         case "judge", model if model != PREFIX:

@@ -93,12 +93,15 @@ def _rating(
 class Oracle:
     """`oracle` as a `Rater`. For comparisons of options, it compares the mean rewards of the steps that took
     them; it gives no answer if only one of the options was taken. Nor does it if a segment is a last step of
-    an imported episode whose reward is not known (`last_reward_known`).
+    an imported episode whose reward is not known (`last_reward_known`), or if it extends to the end of an
+    episode that was cut off: what would have followed is missing in its return.
 
     Args:
         trajectories: Trajectories that the comparisons are made from.
         noise: Noise; None for no errors.
         seed: Random seed of the noise.
+        length: Steps in a segment, where the comparisons were made with a length; a segment that has them is
+            whole, even if its episode was cut off right after it.
 
     Examples:
         >>> import pluralign as pl
@@ -116,16 +119,21 @@ class Oracle:
 
     @checked
     def __init__(
-        self, trajectories: Sequence[Trajectory], *, noise: Noise | None = None, seed: int = 0
-    ) -> None:
+        self, trajectories: Sequence[Trajectory], *, noise: Noise | None = None, seed: int = 0,
+        length: int | None = None,
+    ) -> None:  # fmt: skip
         self._trajectories = {t.id: t for t in trajectories}
         self._taken = steps_taken(trajectories)
-        self._noise, self._seed = noise or Noise(), seed
+        self._noise, self._seed, self._length = noise or Noise(), seed, length
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """See `Rater.settings`."""
-        return {**asdict(self._noise), "seed": self._seed}
+        # Files of earlier versions, which labelled what was cut off, must not continue.
+        cut_off = any(one.truncated for one in self._trajectories.values())
+        return {
+            **asdict(self._noise), "seed": self._seed, **({"cut_off": "no answer"} if cut_off else {})
+        }  # fmt: skip
 
     @checked
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
@@ -145,11 +153,13 @@ class Oracle:
         return _rating(comparison, objective, rewards, self._noise, self._seed)
 
     def _is_unknown(self, segment: Segment, objective: Objective) -> bool:
-        """Whether nothing is known of what a segment led to."""
+        """Whether it is not known what a segment led to."""
         trajectory = self._trajectories.get(segment.trajectory_id)
-        if trajectory is None or segment.start < len(trajectory.steps) - 1:
+        if trajectory is None or segment.stop < len(trajectory.steps):
             return False
-        return not last_reward_known(trajectory, objective)
+        if trajectory.truncated and len(segment.steps) != self._length:
+            return True
+        return len(segment.steps) == 1 and not last_reward_known(trajectory, objective)
 
 
 def _return(segment: Segment, objective: Objective, trajectories: Mapping[str, Trajectory]) -> float:

@@ -67,10 +67,14 @@ def annotate_file(
         )
     side = None if story is None else plan_side_file(story, file, out, wanted)
     drawn = comparisons.draw(trajectories) if rater.startswith("human:") else ()
-    opened = open_rater(rater, trajectories=trajectories, comparisons=drawn, seed=seed, **options)
+    opened = open_rater(
+        rater, trajectories=trajectories, comparisons=drawn, seed=seed, length=comparisons.length, **options
+    )
     report = annotate(file, out, wanted, opened, settings=comparisons)
     if report.unanswered:
-        say(f"{report.unanswered} comparisons have no answer")
+        why = ": an episode was cut off, or its last reward is not known"
+        why = why if rater == "oracle" and not of_options else ""
+        say(f"{report.unanswered} comparisons have no answer{why}")
     if report.malformed_replies:
         say(f"{report.malformed_replies} malformed replies")
     say(f"wrote {out}  ({report.annotations} annotations, {report.preferences.get('tie', 0)} of them ties)")

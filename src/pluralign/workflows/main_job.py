@@ -163,7 +163,7 @@ def annotate_by_oracle(job: MainJob) -> dict[str, Any]:
 def annotate_by_judge(job: MainJob) -> dict[str, Any]:
     """The language model compares single steps; the oracle compares the same steps, for kappa."""
     settings = job.settings
-    oracle = Oracle(read_trajectories(job.trajectories), seed=settings.seed)
+    oracle = Oracle(read_trajectories(job.trajectories), seed=settings.seed, length=1)
     # A small model prefers the first position whatever its content, so the stricter rule would make all pairs
     # ties. Each annotation keeps the answers in both orders, so that the report can count contradictions.
     judge = Judge(job.models.language_model, decide=mean_of_orders)
