@@ -1,5 +1,6 @@
 """The same rows from memory as from files, and the template that travels with them."""
 
+import gzip
 import json
 
 import datasets
@@ -188,3 +189,22 @@ def test_texts_of_tables_that_look_like_numbers_are_texts(tmp_path):
         (("6", "42"), ("6", "007")), (("7", "True"), ("7", "1e3")),
     ]  # fmt: skip
     assert [one.reward for one in load_scored(file, "right")] == [1.5, 2.0]
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz", "d.json", "folder"])
+def test_texts_that_are_all_dates_stay_texts(name, tmp_path):
+    """The reader of JSON takes them for times, which no loader reads, and whose words are others."""
+    dates = ["2024-01-31", "2023-11-05T10:00:00", "1999-12-24 08:30:00Z"]
+    rows = [{"prompt": f"When {i}?", "completion": text} for i, text in enumerate(dates)]
+    talks = [
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": text}]}
+        for text in dates
+    ]
+    for number, own in enumerate((rows, talks)):
+        path = tmp_path / str(number) / name
+        file = path / "train.jsonl" if name == "folder" else path
+        file.parent.mkdir(parents=True)
+        lines = "".join(json.dumps(row) + "\n" for row in own)
+        text = (json.dumps(own) if name.endswith(".json") else lines).encode()
+        file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        assert [row.completion.strip() for row in load_demonstrations(path)] == dates

@@ -158,7 +158,8 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     try:
         if Path(builder).is_dir() and (Path(builder) / "dataset_dict.json").exists():
             load = library.load_from_disk
-        return {name: _unshifted(rows, source) for name, rows in load(builder, **arguments).items()}
+        loaded = {name: _unshifted(rows, source) for name, rows in load(builder, **arguments).items()}
+        return _as_written(source, loaded) if any(map(_has_times, loaded.values())) else loaded
     except InputError:
         raise
     except Exception as error:
@@ -173,6 +174,51 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
         hub.setLevel(hub_level)
         if not hidden:
             datasets.enable_progress_bars()
+
+
+def _has_times(rows: Any) -> bool:
+    """Whether a column has times, or a field in one."""
+    return "timestamp[" in str(rows.features.arrow_schema)
+
+
+def _as_written(source: str | Path, loaded: Mapping[str, Any]) -> Mapping[str, Iterable[Row]]:
+    """The rows of local JSON, with texts in place of times: it has none, but pyarrow takes texts for times
+    where all texts of a field are dates. Other data stay as they are."""
+    builder: Any = import_module("datasets").load_dataset_builder
+    path, files = Path(source), {"train": [str(source)]}
+    if path.is_dir() and not (path / "dataset_dict.json").exists():
+        found = builder(str(path))
+        files = dict(found.config.data_files) if found.name == "json" else {}
+    if not all(_is_json(file) for own in files.values() for file in own):
+        return loaded
+    try:
+        return {
+            name: [
+                {column: row.get(column) for column in rows.column_names}
+                for file in files[name]
+                for row in _json_rows(Path(file))
+            ]
+            for name, rows in loaded.items()
+        }
+    except ValueError:
+        # One object over several lines.
+        return loaded
+
+
+def _is_json(file: str) -> bool:
+    return Path(file).is_file() and file.lower().removesuffix(".gz").endswith((".json", ".jsonl"))
+
+
+def _json_rows(path: Path) -> list[Row]:
+    with _opened(path) as handle:
+        text = handle.read().decode("utf-8-sig")
+    if text.startswith("["):
+        return json.loads(text)
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def _opened(path: Path) -> Any:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def _texts(source: str | Path) -> dict[str, Any]:
@@ -195,7 +241,7 @@ def _first_line(source: str | Path) -> bytes:
     if not path.is_file():
         return b""
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as handle:
+        with _opened(path) as handle:
             return handle.readline()
     except (OSError, EOFError):
         return b""
@@ -221,7 +267,7 @@ def _explain(source: str | Path) -> Iterator[InputError]:
     if not path.is_file() or not name.endswith((".jsonl", ".json")):
         return
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as handle:
+        with _opened(path) as handle:
             if name.endswith(".json") and handle.read(64).lstrip().startswith(b"["):
                 return
             handle.seek(0)
