@@ -9,12 +9,15 @@ import runpy
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pluralign import cli
+from pluralign.annotate.annotator import ComparisonSettings
 from pluralign.cli import VERBS
+from pluralign.cli.arguments import in_home_folders
 from pluralign.learn.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +84,19 @@ def test_help_version_and_unknown_verbs(run, capsys, refuses):
 )  # fmt: skip
 def test_bad_options_are_refused_in_one_line(arguments, expected, refuses):
     assert expected in refuses(*arguments)
+
+
+def test_a_tilde_that_the_shell_left_is_the_users_folder(run, tmp_path, monkeypatch):
+    """Shells replace it in ``--out ~/x`` only; ``--out=~/x`` made a folder of this name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    played = ["collect", "--story", "salt_ledger", "--policy", "random", "--episodes", "1"]
+    assert run(*played, "--out=~/t.jsonl", "--json=~/figures.json") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "t.jsonl"]
+    given = partial(print, "~/a", b=("kind=~/b", "~x=1"), c=ComparisonSettings())
+    found = in_home_folders(given)
+    assert found.args == (f"{tmp_path}/a",)
+    assert found.keywords == {"b": (f"kind={tmp_path}/b", "~x=1"), "c": ComparisonSettings()}
 
 
 def test_an_interruption_says_so(run, monkeypatch, capsys, story, tmp_path):

@@ -1,9 +1,15 @@
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from pluralign.core import InputError
+import pluralign as pl
+from pluralign.core import Comparison, InputError
+from pluralign.core.checks import checked
 from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.records import write_records
+from pluralign.pair.pairs import pair
+from pluralign.steer.policy_folders import named_folders
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
@@ -33,3 +39,37 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
         read_json(tmp_path / "x.json")
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_json(tmp_path / "y.json")
+
+
+def test_a_leading_tilde_is_the_users_folder_wherever_python_takes_paths(tmp_path, monkeypatch):
+    """It made a folder of this name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    @checked
+    def taken(
+        out: str | Path | None, folders: Mapping[str, str | Path], files: Sequence[str | Path], text: str
+    ):
+        return out, folders, files, text
+
+    home = str(tmp_path)
+    assert taken("~/x", {"a": "~/y", "b": "z"}, [Path("~/u"), "v"], "~/w") == (
+        f"{home}/x", {"a": f"{home}/y", "b": "z"}, [Path(home) / "u", "v"], "~/w",
+    )  # fmt: skip
+    given = {"a": "y"}
+    assert taken(None, given, (), "")[1] is given
+    assert pl.learn.Run("tiny-random", "~/run").out == f"{home}/run"
+    assert pl.learn.Run("tiny-random", Path("~/run")).out == tmp_path / "run"
+    assert named_folders({"kind": "~/kind"}, {"brief": "~/brief"}) == {
+        "kind": tmp_path / "kind", "brief": tmp_path / "brief",
+    }  # fmt: skip
+    pair(_annotated(tmp_path / "a.jsonl"), "~/pairs.jsonl", objective="kind")
+    assert (tmp_path / "pairs.jsonl").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def _annotated(path):
+    said = pl.Decision("Say:", ("a", "b"))
+    sides = [pl.Segment(f"t{i}", 0, (pl.Step(said, i),)) for i in (0, 1)]
+    write_records(path, "annotations", [pl.Annotation(Comparison(*sides), "kind", "me", "first")])
+    return [f"~/{path.name}"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 
 from pluralign.core import InputError
-from pluralign.core.files import write_json
+from pluralign.core.files import in_home, write_json
 from pluralign.learn.methods import METHODS
 
 _BY_ROW = "learn_texts:make_verb"
@@ -189,12 +189,13 @@ def _run(given: list[str]) -> int:
 
 def _call(verb: str, rest: list[str]) -> int:
     module, _, name = VERBS[verb][0].partition(":")
-    from pluralign.cli.arguments import require_own_outputs
+    from pluralign.cli.arguments import in_home_folders, require_own_outputs
 
     function: Callable[..., Any] = getattr(importlib.import_module(f"pluralign.cli.{module}"), name)
     if VERBS[verb][0] == _BY_ROW:
         function = function(verb.removeprefix("learn "))
     run, json, device = _parse(function, f"pluralign {verb}", rest, verb not in _WITHOUT_MODEL)
+    run, json = in_home_folders(run), json and Path(in_home(json))
     require_own_outputs(run, json)
     if device is None:
         result = run()

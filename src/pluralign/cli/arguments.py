@@ -12,6 +12,7 @@ from typing import Any, cast
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from pluralign.core import InputError
+from pluralign.core.files import in_home
 
 
 def value_rules() -> ConstructorRegistry:
@@ -51,6 +52,27 @@ def _number(text: str) -> float:
     value = float(text)
     if math.isnan(value):
         raise ValueError(f"expected a number, found {text!r}")
+    return value
+
+
+def in_home_folders(run: partial[Any]) -> partial[Any]:
+    """The call with the user's folder for ~ at the beginning of values, and of what follows NAME=: shells do
+    not replace it in ``--out=~/x``."""
+    return partial(run.func, *map(_in_home, run.args), **{k: _in_home(v) for k, v in run.keywords.items()})
+
+
+def _in_home(value: Any) -> Any:
+    if isinstance(value, Path):
+        return in_home(value)
+    if isinstance(value, str):
+        name, equals, thing = value.partition("=")
+        return in_home(value) if value.startswith("~") or not equals else f"{name}={in_home(thing)}"
+    if isinstance(value, tuple):
+        return tuple(map(_in_home, cast("tuple[Any, ...]", value)))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.init}
+        changed = {name: new for name, old in own.items() if (new := _in_home(old)) != old}
+        return dataclasses.replace(value, **changed) if changed else value
     return value
 
 

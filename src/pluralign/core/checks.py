@@ -16,6 +16,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast
 import numpy as np
 
 from pluralign.core.errors import InputError
+from pluralign.core.files import in_home
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +24,8 @@ _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "True o
 
 
 def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, float] | None = None) -> None:
-    """Check the types of a config's fields, and the bounds of its numbers. NumPy's numbers become Python's.
+    """Check the types of a config's fields, and the bounds of its numbers. NumPy's numbers become Python's,
+    and a leading ``~`` of a path the user's folder.
 
     Raises:
         InputError: A field has another type, is no finite number, is a fraction where whole numbers are
@@ -34,6 +36,8 @@ def require(config: Any, lowest: Mapping[str, float], highest: Mapping[str, floa
         value = getattr(config, field.name)
         if isinstance(value, np.generic):
             object.__setattr__(config, field.name, value.item())
+        elif (expanded := _in_home(value, hints[field.name])) is not value:
+            object.__setattr__(config, field.name, expanded)
         _require_kind(value, hints[field.name], field.name)
     for name in {**lowest, **(highest or {})}:
         _require_number(config, name)
@@ -108,7 +112,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     Only what is plain is checked: numbers, texts, names of a fixed set, paths, classes, and whether something
     is a mapping or a sequence. Elements and iterables are not. NumPy's numbers become Python's, which files
-    can have, and generators in place of sequences become lists.
+    can have, generators in place of sequences become lists, and a leading ``~`` of a path, which would be a
+    folder of this name, the user's folder.
     """
     signature = inspect.signature(function)
 
@@ -130,7 +135,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 continue
             if not _is(value, hint):
                 raise InputError(f"expected {_described(hint)}, found {value!r:.60}", field=name)
-            bound.arguments[name] = _plain(value, hint)
+            bound.arguments[name] = _in_home(_plain(value, hint), hint)
         return function(*bound.args, **bound.kwargs)
 
     return call
@@ -143,6 +148,23 @@ def _plain(value: Any, hint: Any) -> Any:
     origins = [typing.get_origin(member) or member for member in _members(hint)]
     wanted = Sequence in origins and Iterable not in origins
     return list(value) if wanted and hasattr(value, "__iter__") and not hasattr(value, "__len__") else value
+
+
+def _in_home(value: Any, hint: Any) -> Any:
+    """A path, or a mapping or sequence of paths, without a leading ``~``."""
+    members = _members(hint)
+    if isinstance(value, str | Path):
+        return in_home(value) if Path in members else value
+    of_paths = any(Path in _members(inner) for member in members for inner in typing.get_args(member))
+    named = isinstance(value, Mapping)
+    if not of_paths or not (named or isinstance(value, list | tuple)):
+        return value
+    given: Any = cast("Any", value)
+    own = dict(cast("Mapping[Any, Any]", given) if named else enumerate(cast("list[Any]", given)))
+    found = {key: in_home(one) if isinstance(one, str | Path) else one for key, one in own.items()}
+    if all(found[key] is own[key] for key in own):
+        return given
+    return found if named else type(given)(found.values())
 
 
 @functools.cache

@@ -15,7 +15,19 @@ from pluralign.core.jsonl import check_encodable
 
 def cache_folder() -> Path:
     """``$PLURALIGN_CACHE``, by default ``~/.cache/pluralign``."""
-    return Path(os.environ.get("PLURALIGN_CACHE") or Path.home() / ".cache" / "pluralign")
+    return Path(in_home(os.environ.get("PLURALIGN_CACHE") or "~/.cache/pluralign"))
+
+
+def in_home(path: str | Path) -> str | Path:
+    """A path with the user's folder for a leading ``~``, which only shells replace.
+
+    >>> in_home("runs/~"), in_home("~/runs") == str(Path.home() / "runs")
+    ('runs/~', True)
+    """
+    if not str(path).startswith("~"):
+        return path
+    # `Path.expanduser` fails where there is no such user, as in "~1".
+    return type(path)(os.path.expanduser(path))  # noqa: PTH111
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
 from pluralign.core import InputError, Policy, UniformPolicy
+from pluralign.core.files import in_home
 from pluralign.core.interfaces import require_policy
 from pluralign.lm.dtypes import DTypeName
 
@@ -61,7 +62,8 @@ class Models:
         """Features of the language model, computed once per decision."""
         from pluralign.options.features import FeatureStore
 
-        return FeatureStore(self.language_model.backbone, self.features)
+        features = None if self.features is None else in_home(self.features)
+        return FeatureStore(self.language_model.backbone, features)
 
     def of(self, model: str, dtype: DTypeName | None = None) -> Models:
         """This object if it has the named model, else the named model with the same folder of features.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pluralign.core import InputError
+from pluralign.core.files import in_home
 from pluralign.folders.backbones import is_quantized_card, load_trained, same_model
 from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.heads import KIND, is_heads_folder, load_heads, read_heads_folder
@@ -104,13 +105,13 @@ def named_folders(
         InputError: There is no policy, one occurs twice or is no path, or a single folder holds no heads.
     """
     if isinstance(policies, str | Path):
-        policies = heads_of(policies)
+        policies = heads_of(in_home(policies))
     if policies is not None and not isinstance(policies, Mapping):
         raise InputError(f"expected a folder for each objective, found {policies!r:.60}", field="policies")
     for name, folder in {**(policies or {}), **more}.items():
         if not isinstance(folder, str | Path):
             raise InputError(f"expected a folder for {name!r}, found {folder!r:.60}", field="policies")
-    found = {name: Path(folder) for name, folder in {**(policies or {}), **more}.items()}
+    found = {name: Path(in_home(folder)) for name, folder in {**(policies or {}), **more}.items()}
     if not found:
         raise InputError("expected at least one policy, found none", field="policies")
     if twice := sorted(set(policies or ()) & set(more)):
