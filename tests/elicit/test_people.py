@@ -69,6 +69,15 @@ def test_the_utility_that_answers_come_from_is_found(kind, random):
     assert found.fits[0].lead >= 0
 
 
+def test_answers_at_random_name_no_utility():
+    # Of 40 people who gave twelve of them, leads of more than two standard errors named one for seven.
+    random = np.random.default_rng(9)
+    choices = [pl.Choice(one, int(random.integers(2))) for one in questions(random, 12, 2)]
+    found = compare_utilities(choices)
+    assert found.fits[0].lead > 2 * found.fits[0].lead_error
+    assert found.better is None
+
+
 def test_that_about_the_same_was_offered_changes_no_comparison_of_utilities(random):
     pool = questions(random, 12, 2, options=2)
     choices = [answer(random, one, np.array([3.0, 1.0])) for one in pool]

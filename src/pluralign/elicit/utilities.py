@@ -30,6 +30,7 @@ from pluralign.losses.choice import choice_derivatives, choice_log_likelihood
 
 # scipy has no types.
 _optimize: Any = import_module("scipy.optimize")
+_special: Any = import_module("scipy.special")
 Utility = Callable[[FloatArray, FloatArray], FloatArray]
 """Function from values in [0, 1], shape (..., objectives), and parameters to utilities, shape (...)."""
 
@@ -49,7 +50,8 @@ class _Weighted:
 
 
 LINEAR = "linear"
-_LEAD = 2.0
+# Probability that any other utility is named for somebody whom linear utility describes, about.
+_ERROR = 0.05
 _FOLDS = 5
 LEAST_CHOICES = 2 * _FOLDS
 """Number of choices that a comparison needs."""
@@ -81,7 +83,8 @@ class Comparison:
 
     Args:
         fits: All kinds, the best first.
-        better: Kind that leads linear utility by more than two standard errors, if any does.
+        better: Kind that leads linear utility by more than chance does, if any does: by Student's t of its
+            lead, where all kinds together err with a probability of about 5 %. Few answers rarely name one.
     """
 
     fits: tuple[Fit, ...]
@@ -138,7 +141,9 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
         found[name] = per_choice(data.choices, rows * data.weights, len(known))
     fits = [_fit(name, rows, found[LINEAR]) for name, rows in found.items()]
     fits.sort(key=lambda fit: -fit.log_likelihood)
-    leading = [fit for fit in fits if fit.lead > _LEAD * fit.lead_error > 0]
+    # The best of several leads is large by chance more often than one, and few answers tell little of errors.
+    enough = float(_special.stdtrit(len(known) - 1, 1 - _ERROR / (len(fits) - 1)))
+    leading = [fit for fit in fits if fit.lead > enough * fit.lead_error > 0]
     return Comparison(tuple(fits), leading[0].name if leading else None)
 
 
