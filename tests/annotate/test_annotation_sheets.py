@@ -8,7 +8,7 @@ from collect_fakes import SCORE
 from pluralign.annotate.annotator import annotate_comparisons
 from pluralign.annotate.comparisons import make_comparisons
 from pluralign.annotate.human import export_sheet, import_sheet
-from pluralign.core import Comparison, InputError
+from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.records import read_annotations, read_trajectories
 
 
@@ -107,3 +107,21 @@ def test_jsonl_sheet_errors(comparisons, tmp_path):
         import_sheet(tmp_path / "s.xlsx", comparisons)
     with pytest.raises(InputError, match=r"none\.csv: cannot be read"):
         import_sheet(tmp_path / "none.csv", comparisons)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_changed_answers_and_answers_to_another_question_are_refused(comparisons, tmp_path, suffix):
+    sheet, out = tmp_path / f"sheet{suffix}", tmp_path / "a.jsonl"
+    export_sheet(comparisons, SCORE, sheet)
+    told = ["first", "second", "tie", "", "first", ""]
+    fill_in(sheet, told)
+    other = Objective("harm_avoidance", "Less harm.", {"variable.harm": -1.0})
+    with pytest.raises(InputError, match=rf"sheet{suffix}, row \d, field 'objective': asks about"):
+        annotate_comparisons(comparisons, out, other, import_sheet(sheet, comparisons), progress=False)
+    out.unlink(missing_ok=True)
+    annotate_comparisons(comparisons, out, SCORE, import_sheet(sheet, comparisons), progress=False)
+    before = out.read_bytes()
+    fill_in(sheet, ["second", *told[1:]])
+    with pytest.raises(InputError, match="is 'second' here, and was imported as 'first'"):
+        annotate_comparisons(comparisons, out, SCORE, import_sheet(sheet, comparisons), progress=False)
+    assert out.read_bytes() == before

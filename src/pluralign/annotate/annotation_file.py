@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pluralign.annotate.human import HumanRater
 from pluralign.annotate.rater import Rater, Rating
 from pluralign.core import Annotation, Comparison, InputError, Objective
 from pluralign.core.jsonl import is_object, read_rows
@@ -54,6 +55,8 @@ class AnnotationFile:
         """Annotations that were in the file before."""
         if continues(self.path, KIND, header):
             self.found = read_annotations(self.path, drop_cut_off_line=True)
+            if isinstance(rater, HumanRater):
+                rater.require_kept(self.found)
         self._present = {a.comparison.id for a in self.found}
         self._writer = RecordWriter(self.path, KIND, header)
 

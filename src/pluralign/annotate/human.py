@@ -11,7 +11,7 @@ from typing import Any
 
 from pluralign.annotate.prompt import segment_text
 from pluralign.annotate.rater import Rating
-from pluralign.core import Comparison, InputError, Objective
+from pluralign.core import Annotation, Comparison, InputError, Objective
 from pluralign.core.digests import digest
 from pluralign.core.files import replace_when_whole
 from pluralign.core.jsonl import read_rows
@@ -53,7 +53,8 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
     """Read a completed sheet.
 
     The sheet needs the columns ``comparison`` and ``preference``, in any order, and may have others. An empty
-    preference counts as no answer. A comparison may list its two segments in either order.
+    preference counts as no answer. A comparison may list its two segments in either order. Where there is a
+    column ``objective``, its answers are to that question only.
 
     Args:
         path: Sheet: ``.csv`` (commas or semicolons) or ``.jsonl``.
@@ -69,6 +70,7 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
     for c in comparisons:
         known.setdefault(Comparison(c.second, c.first).id, (c.id, True))
     answers: dict[str, Preference] = {}
+    asked: dict[str, int] = {}
     for number, row in _rows(path):
         name = _text(row, "comparison", path, number)
         if name not in known:
@@ -86,7 +88,9 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
                 f"{name!r:.80} is answered a second time", path=path, row=number, field="comparison"
             )
         answers[key] = EXCHANGED[answer] if exchanged else answer
-    return HumanRater(path.name, answers)
+        if row.get("objective"):
+            asked.setdefault(_words(_text(row, "objective", path, number)), number)
+    return HumanRater(path.name, answers, asked)
 
 
 class HumanRater:
@@ -95,12 +99,16 @@ class HumanRater:
     Args:
         source: Name of the sheet.
         answers: Preferences by comparison id.
+        asked: Rows of the sheet by the description of the objective that they ask about; empty if the sheet
+            does not say.
     """
 
     batch = 256
 
-    def __init__(self, source: str, answers: Mapping[str, Preference]) -> None:
-        self._source, self.answers = source, dict(answers)
+    def __init__(
+        self, source: str, answers: Mapping[str, Preference], asked: Mapping[str, int] | None = None
+    ) -> None:
+        self._source, self.answers, self._asked = source, dict(answers), dict(asked or {})
 
     @property
     def name(self) -> str:
@@ -118,8 +126,42 @@ class HumanRater:
         return {"answers": digest([json.dumps(self.answers, sort_keys=True).encode()])}
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
-        """See `Rater.rate`."""
+        """See `Rater.rate`.
+
+        Raises:
+            InputError: The sheet asks about another objective.
+        """
+        for description, row in self._asked.items():
+            if description != _words(objective.description):
+                raise InputError(
+                    f"asks about {description!r:.60}, and {objective.name} is {objective.description!r:.60}; "
+                    "without this column, answers to the same question in other words are taken",
+                    path=self._source, row=row, field="objective",
+                )  # fmt: skip
         return [Rating(self.answers[c.id]) if c.id in self.answers else None for c in comparisons]
+
+    def require_kept(self, annotations: Sequence[Annotation]) -> None:
+        """Refuse a sheet whose answers were changed after they were imported.
+
+        Args:
+            annotations: What was imported from it before.
+
+        Raises:
+            InputError: An answer is another one.
+        """
+        for known in annotations:
+            answer = self.answers.get(known.comparison.id, known.preference)
+            if answer != known.preference:
+                raise InputError(
+                    f"{known.comparison.id!r:.80} is {answer!r} here, and was imported as "
+                    f"{known.preference!r}; import a corrected sheet into another file",
+                    path=self._source, field="preference",
+                )  # fmt: skip
+
+
+def _words(text: str) -> str:
+    """A text whose white space a spreadsheet may have changed."""
+    return " ".join(text.split())
 
 
 def _cells(comparison: Comparison, objective: Objective) -> tuple[str, ...]:
