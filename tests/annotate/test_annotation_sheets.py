@@ -116,7 +116,7 @@ def test_changed_answers_and_answers_to_another_question_are_refused(comparisons
     told = ["first", "second", "tie", "", "first", ""]
     fill_in(sheet, told)
     other = Objective("harm_avoidance", "Less harm.", {"variable.harm": -1.0})
-    with pytest.raises(InputError, match=rf"sheet{suffix}, row \d, field 'objective': asks about"):
+    with pytest.raises(InputError, match=rf"sheet{suffix}:\d, field 'objective': asks about"):
         annotate_comparisons(comparisons, out, other, import_sheet(sheet, comparisons), progress=False)
     out.unlink(missing_ok=True)
     annotate_comparisons(comparisons, out, SCORE, import_sheet(sheet, comparisons), progress=False)
