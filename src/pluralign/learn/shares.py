@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, distributed
 
 
@@ -10,7 +12,9 @@ def mean_of_processes(value: Tensor) -> Tensor:
     if not _several():
         return value
     total = value.detach().clone()
-    distributed.all_reduce(total)
+    # Its types are partly unknown.
+    sum_up: Any = distributed.all_reduce  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    sum_up(total)
     return total / distributed.get_world_size()
 
 
