@@ -16,8 +16,8 @@ from pluralign.core import InputError
 from pluralign.core.files import read_json, replace_when_whole, write_json
 from pluralign.evaluate.statistics import estimate
 
-_OWN = {"seed", "report", "sweeps"}
-"""Settings in which seeds may differ."""
+_OWN = {"seed", "report", "sweeps", "strengths"}
+"""Settings in which seeds may differ; sides that a seed lacks are not taken together."""
 JOINT, FROZEN = "joint heads", "frozen heads"
 
 

@@ -107,7 +107,7 @@ def seeds_of(value: Any) -> set[str]:
     return found
 
 
-ONE_SEED = {"judged_games", "afd_gsm8k", "helpful_harmless"}
+ONE_SEED = {"judged_games", "afd_gsm8k"}
 """Experiments of one training seed (per task); the others have several, or train nothing."""
 
 
