@@ -270,7 +270,8 @@ def test_a_hub_that_cannot_be_reached(monkeypatch):
 def test_hub_ids_go_to_datasets_and_their_splits_stay(monkeypatch):
     import datasets
 
-    parts = {"train": PLAIN[:3], "test": PLAIN[3:5], "extra": PLAIN[5:]}
+    rows = {"train": PLAIN[:3], "test": PLAIN[3:5], "extra": PLAIN[5:]}
+    parts = {name: datasets.Dataset.from_list(own) for name, own in rows.items()}
     monkeypatch.setattr(
         datasets, "load_dataset", lambda name, **settings: parts if name == "some/set" else {}
     )
