@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -76,16 +77,29 @@ def test_ava_table1(
     # All rows, and folds on whose prompts settings were chosen.
     monkeypatch.setattr(ava, "MAIN", ("Bradley-Terry", "AVA-p"))
     monkeypatch.setattr(ava, "OTHERS", ())
-    ava.main(
-        ava.Settings(
-            data, tmp_path / "a", model=three_layers, layers=2, folds=(0, 2), all_rows=True, ablations=False,
-            results=tmp_path / "r", name="all",
-        )
+    settings = ava.Settings(
+        data, tmp_path / "a", model=three_layers, layers=2, folds=(0, 2), all_rows=True, ablations=False,
+        results=tmp_path / "r", name="all",
     )  # fmt: skip
+    ava.main(settings)
     figures = read_json(tmp_path / "r" / "all.json")
     assert [row["folds"] for row in figures["against_ava_p"]] == [[0, 2]] * 3
     assert [row["folds"] for row in figures["untouched"]] == [[2]] * 3
     assert "without the folds on whose prompts" in (tmp_path / "r" / "all.md").read_text()
+    # What the results have is not run again, and a method is shown when all its runs are there.
+    monkeypatch.setattr(ava, "run", None)
+    ava.main(replace(settings, out=tmp_path / "other"))
+    assert read_json(tmp_path / "r" / "all.json") == figures
+    (tmp_path / "other" / "helpful-Bradley-Terry-2.json").unlink()
+    (tmp_path / "r" / "all.json").unlink()
+    ava.main(replace(settings, out=tmp_path / "other", stage="report"))
+    found = read_json(tmp_path / "r" / "all.json")
+    assert found["unfinished"] == {"Bradley-Terry": 5}
+    assert {row["method"] for row in found["rows"]} == {"AVA-p"}
+    assert (
+        "Not finished, and left out (number of runs): Bradley-Terry (5)."
+        in (tmp_path / "r" / "all.md").read_text()
+    )
 
 
 def test_helpful_harmless(script: Script, tmp_path: Path, data: Path, three_layers: str) -> None:
