@@ -10,6 +10,7 @@ import logging
 import re
 import subprocess
 import sys
+import tomllib
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +54,14 @@ def test_type_checkers_see_the_names_that_are_loaded_on_demand():
     assert set(seen) == set(NAMES)
     for name, module in seen.items():
         assert getattr(importlib.import_module(module), name) is getattr(pl, name), name
+
+
+def test_wheels_have_the_stubs_that_packages_read():
+    """A package whose stub is missing cannot be imported."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    given = set(project["tool"]["setuptools"]["package-data"]["pluralign"])
+    source = Path(pl.__file__).parent
+    assert {str(path.relative_to(source)) for path in source.rglob("*.pyi")} <= given
 
 
 def test_the_import_is_fast_and_needs_no_torch():
