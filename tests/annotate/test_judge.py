@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from collect_fakes import CannedWriter, failed, said, serving
 
-from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders, parse_letter
+from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders
 from pluralign.annotate.listwise import ListwiseJudge
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
@@ -136,40 +136,6 @@ def test_nothing_is_asked_twice():
     assert len(scorer.asked) == 2
     judge.rate([comparison()], KIND)
     assert len(scorer.asked) == 2
-
-
-@pytest.mark.parametrize(
-    ("reply", "letter"),
-    [
-        ("A", "A"),
-        (" b.", "B"),
-        ("**B**", "B"),
-        ("(A)", "A"),
-        ("Course B", "B"),
-        ("Course A is better.", "A"),
-        ("B: it is kinder than A.", "B"),
-        ("Answer: B", "B"),
-        ("I choose B.", "B"),
-        ("The better choice is A", "A"),
-        ("<think>A? no</think> B", "B"),
-        ("I prefer course A", "A"),
-        ("A person falls, so hard to say", None),
-        ("Both A and B", None),
-        ("Course A or Course B", None),
-        ("", None),
-        ("neither", None),
-        ("C", None),
-        ("Abe", None),
-        ("A is better than B", "A"),
-        ("Answer A is better than answer B.", "A"),
-        ("I think that B is clearly the better course than A.", "B"),
-        ("A is more harmless than B.", "A"),
-        ("Neither A nor B is better.", None),
-        ("A is not better than B", None),
-    ],
-)
-def test_parse_letter(reply, letter):
-    assert parse_letter(reply) == letter
 
 
 def kind_reply(chat, seed):

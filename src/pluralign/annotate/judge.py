@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pluralign.annotate.letter import parse_letter
 from pluralign.annotate.prompt import JudgePrompt
 from pluralign.annotate.rater import Rating
 from pluralign.core import Comparison, InputError, Objective
@@ -213,35 +213,6 @@ class ReplyJudge:
         questions = [question(text) for text in texts]
         self._replies.ask(questions)
         self._known.update({one.text: one for one in questions})
-
-
-_ALONE = re.compile(r"(?:(?:course|option|answer)\W+)?([AB])\b(?=\s*(?:[.):,;\n]|$))", re.IGNORECASE)
-_TOLD = re.compile(
-    r"\b(?:answer|choice|choose|prefer|better|best)\b(?:\W+(?!than\b)\w+){0,3}?\W+([AB])\b(?!\w)"
-)
-_COMPARED = re.compile(
-    r"(?<!nor )(?<!or )\b([AB])\s+(?:is|seems|looks|would\s+be)\s+"
-    r"(?:(?:much|far|clearly|slightly|somewhat|the)\s+)*(?:better|best|preferable|more\s+\w+)\b"
-)
-_COURSE = re.compile(r"\bcourse\W+([AB])\b", re.IGNORECASE)
-
-
-def parse_letter(reply: str) -> str | None:
-    """The option that a reply names, ``A`` or ``B``, or None.
-
-    Text before ``</think>`` is ignored. In this order, a letter counts if the reply begins with it on its own
-    ("B.", "Course B"); if the reply states that it is better ("A is better than B") or chooses it ("I choose
-    B"); or if it is the only option named. A reply that names both in one of these ways names none.
-    """
-    text = reply.rpartition("</think>")[2].replace("*", "").strip(" \t\r\n#\"'`([")
-    begins = _ALONE.match(text)
-    if begins:
-        return begins[1].upper()
-    for pattern in (_COMPARED, _TOLD, _COURSE):
-        named = {letter.upper() for letter in pattern.findall(text)}
-        if named:
-            return named.pop() if len(named) == 1 else None
-    return None
 
 
 def _both_orders(
