@@ -35,7 +35,12 @@ def test_each_kind_of_rater_is_opened(monkeypatch, tmp_path):
     assert oracle.settings == Oracle(TRAJECTORIES, noise=noise, seed=3).settings
     comparisons = ComparisonSettings(count=2).draw(TRAJECTORIES)
     export_sheet(comparisons, SCORE, tmp_path / "sheet.csv")
-    assert isinstance(open_rater(f"human:{tmp_path / 'sheet.csv'}", comparisons=comparisons), HumanRater)
+    sheet = open_rater(f"human:{tmp_path / 'sheet.csv'}", comparisons=comparisons)
+    assert isinstance(sheet, HumanRater)
+    assert sheet.name == "human:sheet.csv"
+    assert open_rater(f"human:ann={tmp_path / 'sheet.csv'}", comparisons=comparisons).name == "human:ann"
+    (tmp_path / "sheet.csv").rename(tmp_path / "a=b.csv")
+    assert open_rater(f"human:{tmp_path / 'a=b.csv'}", comparisons=comparisons).name == "human:a=b.csv"
     judge = open_rater("judge:tiny-random", decide="mean")
     assert isinstance(judge, Judge)
     assert judge.name == "judge:tiny-random"

@@ -164,6 +164,36 @@ def test_files_are_merged(tmp_path):
     assert pairs_summary([])["pairs"] == 0
 
 
+def test_two_people_with_one_sheet_name_are_not_one_rater(tmp_path):
+    names = "alice", "bob"
+    for name, preferences in zip(names, (("first", "second"), ("second", "second")), strict=True):
+        rows = [annotation("x", y, p, "human:s.csv") for y, p in zip("yz", preferences, strict=True)]
+        write_records(tmp_path / name, "annotations", rows, {})
+    both = [tmp_path / name for name in names]
+    with pytest.raises(
+        InputError, match=r"bob.*: answers of human:s\.csv .* those of .*alice; .*human:NAME=SHEET"
+    ):
+        pair(both, tmp_path / "pairs.jsonl", objective="score")
+    assert not (tmp_path / "pairs.jsonl").exists()
+
+
+def test_one_of_two_people_answered_only_some_of_the_same_comparisons(tmp_path):
+    for name, others in (("alice", "yz"), ("bob", "yw")):
+        rows = [annotation("x", other, "first", "human:s.csv") for other in others]
+        write_records(tmp_path / name, "annotations", rows, {})
+    with pytest.raises(InputError, match="two people"):
+        pair([tmp_path / "alice", tmp_path / "bob"], tmp_path / "pairs.jsonl", objective="score")
+
+
+def test_a_sheet_that_was_filled_in_further_is_one_rater(tmp_path):
+    for name, others in (("early", "y"), ("late", "yz"), ("others", "w")):
+        rows = [annotation("x", other, "first", "human:s.csv") for other in others]
+        write_records(tmp_path / name, "annotations", rows, {})
+    files = [tmp_path / name for name in ("late", "early", "others")]
+    found = pair(files, tmp_path / "pairs.jsonl", objective="score", shares=ALL_TRAIN)
+    assert [p.weight for p in found] == [1.0, 1.0, 1.0]
+
+
 def test_a_missing_objective_names_those_there_are(tmp_path):
     write_records(tmp_path / "a.jsonl", "annotations", [annotation("x", "y", "first")])
     with pytest.raises(InputError, match=r"no annotations for objective 'harm'; found score"):

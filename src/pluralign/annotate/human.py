@@ -49,7 +49,7 @@ def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: 
         temporary.write_bytes(sheet)
 
 
-def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRater:
+def import_sheet(path: str | Path, comparisons: Sequence[Comparison], name: str | None = None) -> HumanRater:
     """Read a completed sheet.
 
     The sheet needs the columns ``comparison`` and ``preference``, in any order, and may have others. An empty
@@ -59,6 +59,7 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
     Args:
         path: Sheet: ``.csv`` (commas or semicolons) or ``.jsonl``.
         comparisons: Comparisons that the sheet was made from.
+        name: Name of the person; None is the name of the file.
 
     Raises:
         InputError: A comparison is unknown or answered twice, or a preference is not first, second or tie;
@@ -72,9 +73,9 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
     answers: dict[str, Preference] = {}
     asked: dict[str, int] = {}
     for number, row in _rows(path):
-        name = _text(row, "comparison", path, number)
-        if name not in known:
-            message = f"unknown comparison: {name!r:.80}"
+        listed = _text(row, "comparison", path, number)
+        if listed not in known:
+            message = f"unknown comparison: {listed!r:.80}"
             raise InputError(message, path=path, row=number, field="comparison")
         answer = _text(row, "preference", path, number).lower()
         if not answer:
@@ -82,22 +83,22 @@ def import_sheet(path: str | Path, comparisons: Sequence[Comparison]) -> HumanRa
         if answer not in PREFERENCES:
             message = f"expected first, second, tie or nothing, found {answer!r:.40}"
             raise InputError(message, path=path, row=number, field="preference")
-        key, exchanged = known[name]
+        key, exchanged = known[listed]
         if key in answers:
             raise InputError(
-                f"{name!r:.80} is answered a second time", path=path, row=number, field="comparison"
+                f"{listed!r:.80} is answered a second time", path=path, row=number, field="comparison"
             )
         answers[key] = EXCHANGED[answer] if exchanged else answer
         if row.get("objective"):
             asked.setdefault(_words(_text(row, "objective", path, number)), number)
-    return HumanRater(path.name, answers, asked)
+    return HumanRater(name or path.name, answers, asked)
 
 
 class HumanRater:
     """Returns the answers of a sheet, and None for comparisons without one.
 
     Args:
-        source: Name of the sheet.
+        source: Name of the person or of the sheet.
         answers: Preferences by comparison id.
         asked: Rows of the sheet by the description of the objective that they ask about; empty if the sheet
             does not say.
@@ -112,7 +113,7 @@ class HumanRater:
 
     @property
     def name(self) -> str:
-        """``human:FILE``."""
+        """``human:NAME``, or ``human:FILE`` of a sheet without a name."""
         return f"human:{self._source}"
 
     @property

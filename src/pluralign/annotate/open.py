@@ -50,7 +50,8 @@ def open_rater(
             is the default model), ``judge:openai:MODEL`` (an OpenAI-compatible endpoint), ``rubric:MODEL``
             (a judge of each criterion of a rubric), ``listwise:MODEL`` (a judge that reads all options of a
             decision together), both with ``openai:MODEL`` as well, ``human:SHEET`` (answers in a CSV or JSONL
-            file) or ``reward:REWARD`` (any reward that `load_reward` loads).
+            file; ``human:NAME=SHEET`` names the person) or ``reward:REWARD`` (any reward that `load_reward`
+            loads).
         trajectories: Trajectories that the comparisons are made from; only the oracle needs them.
         comparisons: Comparisons to rate; only a sheet needs them.
         noise: Noise of the oracle; None never errs.
@@ -84,7 +85,10 @@ def open_rater(
         case "oracle", "" if trajectories is not None:
             return Oracle(trajectories, noise=noise, seed=seed, length=length)
         case "human", sheet if sheet and comparisons is not None:
-            return import_sheet(sheet, comparisons)
+            name, given, path = sheet.partition("=")
+            # A file's own name may have the sign.
+            named = bool(given) and not Path(sheet).is_file()
+            return import_sheet(path if named else sheet, comparisons, name if named else None)
         case "judge", model if model != PREFIX:
             return open_judge(model, prompt=prompt, decide=decide, endpoint=endpoint, dtype=dtype)
         case "rubric", model if model != PREFIX:
@@ -111,7 +115,7 @@ def open_rater(
         case _:
             known = ["oracle"] * (trajectories is not None)
             known += ["judge:MODEL", "judge:openai:MODEL", "rubric:MODEL", "listwise:MODEL"]
-            known += ["human:SHEET"] * (comparisons is not None) + ["reward:REWARD"]
+            known += ["human:SHEET, human:NAME=SHEET"] * (comparisons is not None) + ["reward:REWARD"]
             raise InputError(f"unknown rater '{spec}'; known: {', '.join(known)}", field="rater")
 
 

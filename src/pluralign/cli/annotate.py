@@ -45,8 +45,8 @@ def annotate_trajectories(
     endpoint), rubric:MODEL (a judge of each criterion of --rubric by itself), listwise:MODEL (a judge that
     reads all options of a decision together, each once at each place), both also with openai:MODEL,
     reward:REWARD (the higher reward by anything that score takes: a reward model, a discriminator, an
-    ensemble, a classifier), human:SHEET (answers in a CSV or JSONL file), sheet (write that file, to be
-    filled in).
+    ensemble, a classifier), human:SHEET (answers in a CSV or JSONL file; human:NAME=SHEET names the person,
+    for sheets of several people), sheet (write that file, to be filled in).
 
     With --comparisons.of options, a game without annotations gets labels: --story writes a side file that can
     be played, learned from and steered like any story, with the objective judged_NAME. If the trajectories

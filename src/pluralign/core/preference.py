@@ -46,7 +46,7 @@ class Annotation:
     Args:
         comparison: Compared segments.
         objective: Name of the objective of the comparison.
-        rater: Name of the rater: ``oracle``, ``judge:MODEL``, ``human:FILE``.
+        rater: Name of the rater: ``oracle``, ``judge:MODEL``, ``human:FILE`` or ``human:NAME``.
         preference: The better segment on this objective, or a tie.
         info: Details of the rating: answers in both orders, noise, seed, time.
 

@@ -127,15 +127,18 @@ def pair(
         ties, shares, seed: See `make_pairs`.
 
     Raises:
-        InputError: A file cannot be read or written, or no file has annotations for the objective.
+        InputError: A file cannot be read or written, no file has annotations for the objective, or two files
+            have one person's name and different answers.
     """
     if not paths:
         raise InputError("expected at least one file of annotations, found none")
-    read = [a for path in paths for a in read_annotations(path)]
+    files = [read_annotations(path) for path in paths]
+    read = [a for annotations in files for a in annotations]
     wanted = [a for a in read if a.objective == objective]
     if not wanted:
         found = ", ".join(sorted({a.objective for a in read})) or "no annotations at all"
         raise InputError(f"no annotations for objective '{objective}'; found {found}", path=paths[0])
+    _require_other_people(paths, files, objective)
     result = make_pairs(wanted, ties=ties, shares=shares, seed=seed)
     counts = {**result.counts, "other_objectives": len(read) - len(wanted)}
     header: dict[str, Any] = {
@@ -175,6 +178,38 @@ def pairs_summary(pairs: Sequence[PreferencePair]) -> dict[str, Any]:
         "raters": dict(sorted(Counter(p.rater for p in pairs).items())),
         "splits": splits,
     }
+
+
+def _require_other_people(
+    paths: Sequence[str | Path], files: Sequence[Sequence[Annotation]], objective: str
+) -> None:
+    """Refuse two people's sheets of one file name: they would be one rater, whose answers contradict."""
+    said: dict[str, list[tuple[str | Path, dict[Sides, str]]]] = {}
+    for path, said_there in zip(paths, files, strict=True):
+        answers: dict[str, dict[Sides, str]] = {}
+        for one in said_there:
+            if one.objective == objective and one.rater.startswith("human:"):
+                answers.setdefault(one.rater, {})[one.comparison.sides] = _better(one)
+        for rater, own in answers.items():
+            for earlier, others in said.get(rater, []):
+                both = own.keys() & others.keys()
+                # A sheet that was filled in further has all earlier answers.
+                differ = any(own[key] != others[key] for key in both)
+                if differ or (both and not (both == own.keys() or both == others.keys())):
+                    raise InputError(
+                        f"answers of {rater} that are not those of {earlier}; sheets of two people are "
+                        "imported with --rater human:NAME=SHEET",
+                        path=path, field="rater",
+                    )  # fmt: skip
+            said.setdefault(rater, []).append((path, own))
+
+
+def _better(annotation: Annotation) -> str:
+    """Id of the segment that is preferred; empty for a tie."""
+    comparison = annotation.comparison
+    if annotation.preference == "tie":
+        return ""
+    return (comparison.first if annotation.preference == "first" else comparison.second).id
 
 
 def _collect_votes(annotations: Sequence[Annotation], counts: Counter[str]) -> list[_Votes]:
