@@ -199,6 +199,34 @@ def test_explains_predicts_answers_from_the_others(random):
     assert found.log_loss == pytest.approx(-np.mean(losses), abs=0.01)
 
 
+def test_a_ranking_is_predicted_from_the_other_rankings(random, monkeypatch):
+    # One ranking follows one objective, the other the other.
+    asked = questions(random, 2, 2, options=4)
+    choices = [
+        pl.Choice(one, tuple(sorted(range(4), key=lambda place: -one.values[place][name])))
+        for one, name in zip(asked, "ab", strict=True)
+    ]
+    found = pl.infer_weights(choices, scales=units(2), lapse=0.0).explains
+    losses, right = [], []
+    for n, choice in enumerate(choices):
+        others = pl.infer_weights(choices[:n] + choices[n + 1 :], scales=units(2), lapse=0.0)
+        values = np.array([list(own.values()) for own in choice.question.values])
+        left = list(range(4))
+        for place in choice.ranking[:-1]:
+            utilities = others.theta @ values[left].T
+            odds = np.exp(utilities - utilities.max(axis=1, keepdims=True))
+            probability = others.shares @ (odds / odds.sum(axis=1, keepdims=True))
+            losses.append(-np.log(probability[left.index(place)]))
+            right.append(probability.argmax() == left.index(place))
+            left.remove(place)
+    assert found.log_loss == pytest.approx(np.mean(losses), abs=0.05)
+    assert found.share == pytest.approx(np.mean(right), abs=1e-9)
+    # A part has whole rankings.
+    monkeypatch.setattr("pluralign.elicit.explanation._AT_ONCE", 1)
+    again = pl.infer_weights(choices, scales=units(2), lapse=0.0).explains
+    assert again.log_loss == pytest.approx(found.log_loss)
+
+
 def test_without_answers_the_posterior_is_the_prior():
     flat = pl.infer_weights([], ["a", "b", "c"])
     assert max(abs(weight - 1 / 3) for weight in flat.mean.values()) < 0.02

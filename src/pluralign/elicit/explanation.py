@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def explain(
     """Predict each answer from the others, and find out what the questions cannot tell apart.
 
     An answer is left out by weighting the draws with the inverse of its probability (Gelfand, Dey and Chang
-    1992).
+    1992); a ranking is left out as a whole, and each of its stages is predicted.
 
     Args:
         data: Choices.
@@ -53,25 +54,40 @@ def explain(
         lapse: Probability of an answer at random.
     """
     right, loss, even, counted = 0.0, 0.0, 0.0, 0.0
-    step = max(1, _AT_ONCE // (len(shares) * data.values.shape[1]))
-    for first in range(0, len(data.chosen), step):
-        part = slice(first, first + step)
+    for part in _parts(data, len(shares)):
         log_probs = choice_log_probs(data.values[part], data.offered[part], parameters, lapse)
         chosen, weights = data.chosen[part], data.weights[part]
         rows = np.arange(len(chosen))
         with np.errstate(divide="ignore"):
-            left = np.log(shares)[:, None] - weights * log_probs[:, rows, chosen]
+            own = weights * log_probs[:, rows, chosen]
+            # The stages of a ranking are one answer: what it says later would foretell its first place.
+            _, choice = np.unique(data.choices[part], return_inverse=True)
+            answers = np.zeros((len(shares), choice.max() + 1))
+            np.add.at(answers.T, choice, own.T)
+            left = np.log(shares)[:, None] - answers[:, choice]
         left = np.exp(left - left.max(axis=0))
         left /= left.sum(axis=0)
         predicted = np.einsum("dc,dco->co", left, np.exp(log_probs))
-        own = predicted[rows, chosen]
+        taken = predicted[rows, chosen]
         best = predicted >= predicted.max(axis=1, keepdims=True) - 1e-9
         right += float(weights @ (best[rows, chosen] / best.sum(axis=1)))
-        loss -= float(weights @ np.log(own))
+        loss -= float(weights @ np.log(taken))
         even += float(weights @ np.log(data.offered[part].sum(axis=1)))
         counted += float(weights.sum())
     rank, alike = _undetermined(data, objectives, shares @ parameters)
     return Explanation(right / counted, loss / counted, even / counted, rank, alike)
+
+
+def _parts(data: ChoiceData, draws: int) -> Iterator[slice]:
+    """Rows that are computed at once: all rows of some choices, which follow each other."""
+    most = max(1, _AT_ONCE // (draws * data.values.shape[1]))
+    begins = np.flatnonzero(np.diff(data.choices, prepend=-1))
+    first = 0
+    for begin, end in pairwise([*begins.tolist(), len(data.choices)]):
+        if end - first > most and begin > first:
+            yield slice(first, begin)
+            first = begin
+    yield slice(first, len(data.choices))
 
 
 def _undetermined(
