@@ -114,6 +114,20 @@ def test_a_pinned_answer_is_of_the_sample_that_stands_beside_it(slow, opened):
     assert asked[0] == asked[1]
 
 
+def test_a_proxys_comments_are_no_part_of_an_answer(slow, opened):
+    page = opened(slow)
+    chunk = {"steering_weights": {"one": 1, "two": 0, "three": 0}}
+    chunk["choices"] = [{"index": 0, "delta": {"content": "A whole answer"}, "finish_reason": "stop"}]
+    for end in "\n", "\r\n":
+        lines = ": keep-alive", "", "event: message", f"data: {json.dumps(chunk)}", "", ": keep-alive", ""
+        body = end.join((*lines, "data:[DONE]", "", ""))
+        page.route("**/v1/chat/completions", answering(body=body))
+        write(page)
+        assert text_of(page, "#answer") == "A whole answer"
+        assert page.locator("#error").is_hidden()
+        page.unroute("**/v1/chat/completions")
+
+
 def test_an_answer_that_breaks_off_is_kept_and_called_so(slow, opened):
     page = opened(slow)
     chunk = {"steering_weights": {"one": 1, "two": 0, "three": 0}}

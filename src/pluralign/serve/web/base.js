@@ -123,10 +123,13 @@ async function* events(answer) {
     const {done, value} = await reader.read().catch(() => ({done: true}));
     if (done && complete) return;
     if (done) throw new Error("The answer broke off: the connection to the server ended.");
-    const parts = (rest + value).split("\n\n");
+    const parts = (rest + value).split(/\r?\n\r?\n/);
     rest = parts.pop();
     for (const part of parts) {
-      const data = part.replace(/^data: /, "");
+      // A proxy adds comments, which keep the connection open.
+      const lines = part.split(/\r?\n/).filter(line => line.startsWith("data:"));
+      if (!lines.length) continue;
+      const data = lines.map(line => line.slice(5).trim()).join("\n");
       complete ||= data === "[DONE]";
       if (!complete) yield JSON.parse(data);
     }

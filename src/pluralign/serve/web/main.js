@@ -54,7 +54,6 @@ $("login").addEventListener("submit", async event => {
   token = $("token").value;
   // A second press would begin a second page.
   $("enter").disabled = true;
-  await begin();
-  $("enter").disabled = false;
+  try { await begin(); } finally { $("enter").disabled = false; }
 });
 begin();
