@@ -93,10 +93,11 @@ def test_a_tilde_that_the_shell_left_is_the_users_folder(run, tmp_path, monkeypa
     played = ["collect", "--story", "salt_ledger", "--policy", "random", "--episodes", "1"]
     assert run(*played, "--out=~/t.jsonl", "--json=~/figures.json") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", "t.jsonl"]
-    given = partial(print, "~/a", b=("kind=~/b", "~x=1"), c=ComparisonSettings())
+    given = partial(print, "~/a", b=("kind=~/b", "~x=1", "one=closed-form:~/c"), c=ComparisonSettings())
     found = in_home_folders(given)
     assert found.args == (f"{tmp_path}/a",)
-    assert found.keywords == {"b": (f"kind={tmp_path}/b", "~x=1"), "c": ComparisonSettings()}
+    paths = f"kind={tmp_path}/b", "~x=1", f"one=closed-form:{tmp_path}/c"
+    assert found.keywords == {"b": paths, "c": ComparisonSettings()}
 
 
 def test_an_interruption_says_so(run, monkeypatch, capsys, story, tmp_path):

@@ -20,6 +20,7 @@ from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.tiny import make_tiny_tokenizer
 from pluralign.rewards.export import export_folder
 from pluralign.rewards.heads import HeadShape, RewardHead, make_head
+from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward_model import RewardModel, RewardSettings, load_reward_model
 from pluralign.rewards.tqr import TQRShape
 
@@ -161,6 +162,12 @@ def test_an_ava_whose_likelihood_is_not_the_models_own_is_no_policy(pairs, tmp_p
     assert load_reward_model(tmp_path).score_decisions(DECISIONS)
     with pytest.raises(InputError, match="no language policy"):
         load_language_policy(tmp_path)
+
+
+def test_a_tilde_is_the_users_folder(trained, monkeypatch):
+    monkeypatch.setenv("HOME", str(trained))
+    assert load_reward("~/bt").score(["a"], ["b"]) == load_reward(trained / "bt").score(["a"], ["b"])
+    assert load_reward("closed-form:~/dpo").score(["a"], ["b"]).shape == (1,)
 
 
 def test_folders_of_other_things_and_damaged_ones_are_refused(trained, tmp_path):

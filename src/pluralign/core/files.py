@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any
 
 from pluralign.core.errors import InputError
 from pluralign.core.jsonl import check_encodable
+
+_KINDS = re.compile(r"(?:[a-z-]+:)+(?=~/)")
 
 
 def cache_folder() -> Path:
@@ -19,11 +22,17 @@ def cache_folder() -> Path:
 
 
 def in_home(path: str | Path) -> str | Path:
-    """A path with the user's folder for a leading ``~``, which only shells replace.
+    """A path with the user's folder for a leading ``~``, which only shells replace, and also after kinds such
+    as ``closed-form:``, where they do not.
 
     >>> in_home("runs/~"), in_home("~/runs") == str(Path.home() / "runs")
     ('runs/~', True)
+    >>> in_home("closed-form:~/runs") == f"closed-form:{Path.home() / 'runs'}"
+    True
     """
+    kind = _KINDS.match(str(path))
+    if kind is not None:
+        return type(path)(kind[0] + os.path.expanduser(str(path)[kind.end() :]))  # noqa: PTH111
     if not str(path).startswith("~"):
         return path
     # `Path.expanduser` fails where there is no such user, as in "~1".
