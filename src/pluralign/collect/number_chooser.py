@@ -17,6 +17,10 @@ from pluralign.lm.replies import Question, Replies, Writer
 
 _BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
 _ANYWHERE = re.compile(r"(?<![\w.,])-?\d+(?!\w|[.,]\d)")
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|avoid|against|reject)|n['\u2019]t)(?:[^\w.;:!?]+\w+){0,3}?[^\w.;:!?]+\d",
+    re.IGNORECASE,
+)
 
 
 class NumberChooser:
@@ -109,14 +113,14 @@ def parse_number(reply: str, count: int) -> int | None:
     """The index, from 0, of the option that a reply names, or None.
 
     Text before ``</think>`` is ignored. A whole number at the start of the reply counts ("2. Sign it"),
-    otherwise the only number in it ("I choose 2"). A reply with several numbers, or with a number out of
-    range, names none.
+    otherwise the only number in it ("I choose 2"). A reply with several numbers, with a number out of range,
+    or with one that it rejects ("I would not choose 2"), names none.
     """
     text = reply.rpartition("</think>")[2]
     text = text.replace("*", "").strip(" \t\r\n#\"'`([")
     begins = _BEGINS.match(text)
     numbers = {begins[1]} if begins else set(_ANYWHERE.findall(text))
-    if len(numbers) != 1:
+    if len(numbers) != 1 or (not begins and _DENIED.search(text)):
         return None
     digits = numbers.pop()
     # Python refuses to parse numbers with thousands of digits.
