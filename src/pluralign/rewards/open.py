@@ -10,7 +10,6 @@ import torch
 
 from pluralign.core import InputError
 from pluralign.core.checks import checked
-from pluralign.core.files import in_home
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import Bases, base_key, load_base, load_language_policy, trained_above
 from pluralign.lm.backbone import resolve_dtype
@@ -145,7 +144,7 @@ def load_closed_form(
         (2,)
     """
     with use_device(device):
-        return _closed_form(Path(in_home(policy)), _floating(dtype), model, {}, ends)
+        return _closed_form(Path(policy), _floating(dtype), model, {}, ends)
 
 
 def _floating(dtype: DTypeName | torch.dtype) -> torch.dtype:
@@ -157,7 +156,6 @@ def _floating(dtype: DTypeName | torch.dtype) -> torch.dtype:
 
 def _load(spec: str, dtype: torch.dtype, model: str | None, bases: Bases | None) -> Reward:
     require_reward(spec)
-    spec = str(in_home(spec))
     kind, colon, place = spec.partition(":")
     if colon and kind == CLOSED_FORM:
         return _closed_form(Path(place), dtype, model, {} if bases is None else bases)
@@ -198,7 +196,6 @@ def require_reward(spec: str | Path) -> None:
         InputError: There is no such folder or file, its card cannot be read, or an endpoint has no usable
             URL.
     """
-    spec = in_home(spec)
     kind, colon, place = str(spec).partition(":")
     if colon and kind == FUNCTION:
         function_place(str(spec))
