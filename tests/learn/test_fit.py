@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_states import drawn
 
 from pluralign.core import InputError, PreferencePair
 from pluralign.learn.options.bc import BCConfig, fit_bc
@@ -51,6 +52,13 @@ def test_cpl_without_signal_learns_nothing(chain, tmp_path):
     pairs = chain.pairs(1000, 0, error=0.5)
     policy = fit_cpl(pairs, store=toy.OneHot(chain), out=tmp_path / "policy", config=config)
     assert chain.value(chain.table(policy)) < 0.85 * chain.value(None)
+
+
+def test_training_leaves_the_users_random_states_alone(chain, tmp_path):
+    """Trainers seed them: what was drawn after each training was the same."""
+    before = drawn()
+    fit_cpl(chain.pairs(50, 0), store=toy.OneHot(chain), out=tmp_path / "policy", config=CPLConfig(**SMALL))
+    assert drawn() == before
 
 
 def test_bc_recovers_the_behaviours_frequencies(chain, tmp_path):

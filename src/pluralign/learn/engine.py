@@ -22,6 +22,7 @@ from pluralign.core.locks import only_one_in
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.tensors import read_tensors
 from pluralign.learn.phase import Phase
+from pluralign.learn.random_state import kept_random_state
 from pluralign.learn.sharding import (
     ShardedLoss,
     check_checkpoint,
@@ -80,7 +81,8 @@ def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     """
     if phase.steps < 1:
         return []
-    with only_one_in(phase.folder) if processes().is_main_process else nullcontext():
+    alone = only_one_in(phase.folder) if processes().is_main_process else nullcontext()
+    with alone, kept_random_state():
         return _train_phase(module, phase)
 
 

@@ -1,6 +1,7 @@
 """A policy gradient on several rewards: TRL's advantages are ours, interrupted runs, targets, refusals."""
 
 import dataclasses
+import importlib
 from functools import partial
 from typing import ClassVar
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from planted import letters, low
+from random_states import drawn
 from safetensors.torch import load_file
 
 import pluralign as pl
@@ -202,6 +204,14 @@ def test_another_sampler_is_another_run(tmp_path, monkeypatch):
     fit(run(tmp_path / "out"), config(rounds=1))
     with pytest.raises(InputError, match=r"config\.vllm was None, is 'colocate'"):
         fit(run(tmp_path / "out"), config(rounds=1), vllm=VLLMSampling("colocate"))
+
+
+def test_a_policy_gradient_leaves_the_users_random_states_alone(tmp_path):
+    # A package that TRL imports draws from Python's.
+    importlib.import_module("rich.style")
+    before = drawn()
+    fit_rl(PROMPTS[:8], run(tmp_path), config(rounds=1), rewards=REWARDS, weighting=Fixed(WEIGHTS))
+    assert drawn() == before
 
 
 def test_a_tail_and_no_divergence(tmp_path):

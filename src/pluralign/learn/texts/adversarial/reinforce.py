@@ -17,6 +17,7 @@ from transformers import PrinterCallback
 
 from pluralign.core import InputError
 from pluralign.learn.engine import processes
+from pluralign.learn.random_state import kept_random_state
 from pluralign.learn.texts.adversarial.forest_trainer import forest_trainer
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.precision import is_mixed
@@ -90,7 +91,7 @@ def reinforce(
     steps = training.steps(len(prompts) * samples)
     longest = max(len(prompt_ids(backbone.tokenizer, text)) for text in prompts) + sampling.max_new_tokens
     size = _completions_at_once(training.batch_size, training.token_budget // longest)
-    with _known_warnings():
+    with _known_warnings(), kept_random_state():
         settings = config(
             output_dir=str(folder), max_steps=steps, per_device_train_batch_size=size,
             gradient_accumulation_steps=training.batch_size // size, num_generations=samples,
