@@ -47,6 +47,12 @@ def test_uses(saved, name, ways, caplog):
     assert ("which is slower" in caplog.text) == ("plain way" in ways)
 
 
+def test_exports_are_compared_in_the_precision_of_exports(saved):
+    """Rounding to bfloat16 is no reason to refuse an export, which is in float32."""
+    uses = check_model(saved("llama"), dtype="bfloat16")
+    assert uses["export of rewards"].way == "right", uses["export of rewards"].note
+
+
 def test_the_verdict_is_remembered(saved, tmp_path):
     model = saved("llama")
     check_model(model, dtype="float32")

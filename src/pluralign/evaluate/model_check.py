@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from pluralign.core import InputError
 from pluralign.lm.backbone import Backbone, load_backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
@@ -93,10 +95,11 @@ def _tried(attempt: Callable[[], Any]) -> Use:
 
 
 def _export(backbone: Backbone) -> None:
-    """Export a reward model with random weights of its head."""
+    """Export a reward model with random weights of its head, in float32, as every export is."""
     head = RewardHead(backbone.hidden_size, HeadShape())
+    model: Any = backbone.model
     own = Backbone(
-        backbone.model, copy.deepcopy(backbone.tokenizer), backbone.name, backbone.fingerprint,
-        backbone.hidden_size, backbone.dtype,
+        model.to(dtype=torch.float32), copy.deepcopy(backbone.tokenizer), backbone.name,
+        backbone.fingerprint, backbone.hidden_size, torch.float32,
     )  # fmt: skip
     sequence_classifier(RewardModel("reward", own, head))
