@@ -43,9 +43,9 @@ def test_a_table_of_many_people(run, routes, tmp_path, capsys):
     assert summary["log_loss"] < 0.5 < summary["even_log_loss"]
     assert (out / "weights.svg").exists()
     assert "go against" not in capsys.readouterr().out
-    # Without the minus, more time would be better.
+    # Without the minus, more time would be better, which explains nothing.
     wrong = ["--values", "time=tt{}", "cost=-tc{}", "--chosen", "choice", "--person", "ID"]
-    assert run("weights", "--choices", routes, *wrong, "--out", tmp_path / "wrong") == 0
+    assert run("weights", "--choices", routes, *wrong, "--out", tmp_path / "wrong") == 1
     assert (
         "go against time: is less of it better? (a column takes a minus: time=-COLUMN)"
         in capsys.readouterr().out
@@ -54,6 +54,18 @@ def test_a_table_of_many_people(run, routes, tmp_path, capsys):
     options = [*VALUES, "--person", "ID", "--prior", "people", "--out", shared]
     assert run("weights", "--choices", routes, *options) == 0
     assert json.loads((shared / "weights.json").read_text())["log_loss"] < summary["log_loss"]
+
+
+def test_many_people_who_answer_at_random(run, tmp_path, capsys):
+    """The exit code says of many people what it says of one."""
+    taken = [(person, (number + person) % 2 + 1) for person in range(4) for number in range(6)]
+    rows = [f"{person},{choice},10,30,5,1" for person, choice in taken]
+    (tmp_path / "routes.csv").write_text("\n".join(["ID,choice,tt1,tt2,tc1,tc2", *rows]) + "\n")
+    options = ["weights", "--choices", tmp_path / "routes.csv", *VALUES, "--out", tmp_path / "out"]
+    assert run(*options) == 1
+    assert "better than chance" in capsys.readouterr().out
+    assert run(*options, "--person", "ID") == 1
+    assert "no weights explain these answers better than chance" in capsys.readouterr().out
 
 
 def test_one_person_and_the_answers_that_contradict(run, tmp_path, capsys):

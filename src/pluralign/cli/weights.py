@@ -56,7 +56,7 @@ def infer_weights(
     Writes weights.json with the mean weights, 90 % intervals, and how well weights explain the choices; the
     answers that contradict each other; and other utilities, if they explain the choices better. `pluralign
     serve --default-weights` takes the file. With --person there is one row per person in weights.csv instead.
-    The exit code is 1 if ten answers or more are explained no better than by chance.
+    The exit code is 1 if ten answers or more (of all people) are explained no better than by chance.
 
     Example: pluralign weights --choices runs/me/choices.jsonl --out runs/me
 
@@ -133,7 +133,7 @@ def infer_weights(
         from pluralign.workflows.weights import ManyReport
 
         many = infer_many(found, prior=prior, scales=scales, lapse=lapse, seed=seed)
-        return _say_many(ManyReport(many, found, prior), out), 0
+        return _say_many(ManyReport(many, found, prior), out)
     if prior == "people":
         raise InputError("needs choices of several people; name their column by --person", field="prior")
     from pluralign.elicit.posterior import infer_weights as infer
@@ -176,7 +176,7 @@ def _of_episodes(
     return say_weights(weights_of_episodes(read_trajectories(path), folders, lapse=lapse, seed=seed), out)
 
 
-def _say_many(report: ManyReport, out: Path) -> Figures:
+def _say_many(report: ManyReport, out: Path) -> tuple[Figures, int]:
     say_table(
         ["quarter", "median", "three quarters"],
         {name: [f"{number:.3f}" for number in own] for name, own in report.quarters.items()},
@@ -185,4 +185,4 @@ def _say_many(report: ManyReport, out: Path) -> Figures:
         say(line)
     figures = report.save(out)
     wrote(out / "weights.csv", "one row per person; weights.json and weights.svg are next to it")
-    return figures
+    return figures, int(report.by_chance)

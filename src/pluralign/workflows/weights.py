@@ -26,6 +26,7 @@ from pluralign.options.open import Models, load_agents
 
 # With fewer answers, answers that contradict any weights may be chance.
 _ENOUGH = 10
+_BY_CHANCE = "no weights explain these answers better than chance"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class WeightReport:
             weights, apart = self.dial
             found.append(f"the mixture that acts by these weights: {weights.to_text()} (off by {apart:.3f})")
         if self.by_chance:
-            found.append("no weights explain these answers better than chance")
+            found.append(_BY_CHANCE)
         return found
 
     def save(self, out: Path) -> dict[str, Any]:
@@ -183,6 +184,12 @@ class ManyReport:
         found: list[list[float]] = np.quantile(self._means, [0.25, 0.5, 0.75], axis=0).T.tolist()
         return dict(zip(self.weights.objectives, found, strict=True))
 
+    @property
+    def by_chance(self) -> bool:
+        """Whether ten answers or more of all people together are explained no better than by chance."""
+        figures = self.weights.to_json()
+        return figures["answers"] >= _ENOUGH and figures["log_loss"] >= figures["even_log_loss"]
+
     def to_json(self) -> dict[str, Any]:
         """The summary of weights.json."""
         return {**self.weights.to_json(), "prior": self.prior}
@@ -195,7 +202,8 @@ class ManyReport:
             f"{100 * figures['share']:.1f} % right, log loss {figures['log_loss']:.3f} "
             f"(chance {figures['even_log_loss']:.3f})"
         )
-        return [explained, *against_lines(objectives_against(self.choices, figures["scales"]))]
+        found = [explained, *against_lines(objectives_against(self.choices, figures["scales"]))]
+        return [*found, _BY_CHANCE] if self.by_chance else found
 
     def save(self, out: Path) -> dict[str, Any]:
         """Write weights.json, weights.csv with a row per person, and weights.svg; return the summary.
