@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -78,6 +79,29 @@ def test_a_file_made_otherwise_is_refused_and_kept(tmp_path, changed, field):
     with pytest.raises(InputError, match=rf"t\.jsonl:1, field '{field}': was started with"):
         run(out, **changed)
     assert out.read_bytes() == before
+
+
+def test_episodes_of_a_story_that_was_changed_since_are_not_continued(tmp_path):
+    class Harsher(TowerGame):
+        def choose(self, action):
+            counts = super().choose(action)
+            return {**counts, "violations.deception": 9.0} if self.decision is None else counts
+
+    out = tmp_path / "t.jsonl"
+    run(out, episodes=10)
+    with pytest.raises(InputError, match="field 'play': was started with"):
+        collect(Harsher, PolicyChooser(HashPolicy()), out, episodes=20, seed=3, objectives=[SCORE, HONESTY])
+
+
+def test_a_file_of_an_earlier_version_is_continued(tmp_path):
+    run(tmp_path / "whole.jsonl", episodes=20)
+    run(out := tmp_path / "t.jsonl", episodes=10)
+    first, rest = out.read_text().split("\n", 1)
+    header = json.loads(first)
+    del header["play"]
+    out.write_text(f"{json.dumps(header)}\n{rest}")
+    assert run(out, episodes=20).new_episodes == 10
+    assert read_trajectories(out) == read_trajectories(tmp_path / "whole.jsonl")
 
 
 def test_another_prompt_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from pluralign.core.objective import require_goals
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import RecordWriter, continues, read_header, read_trajectories
 from pluralign.games.game import Game
+from pluralign.games.random_play import play_digest
 
 KIND = "trajectories"
 
@@ -215,8 +216,9 @@ def trajectories_header(
     further |= {"counts": LAGGED} if info.lagged else {}
     return {
         "story": info.name,
-        # A changed story usually differs on its first page.
         "first_decision": first.key if first else None,
+        # A changed story may have the same first page.
+        "play": play_digest(game),
         "max_points": {info.name: info.max_points},
         **further,
         "policy": policy,

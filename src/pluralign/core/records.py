@@ -29,6 +29,8 @@ from pluralign.core.record_rows import (
 from pluralign.core.trajectory import Decision, Trajectory
 
 VERSION = 1
+_LATER = ("coefficients", "model", "play")
+"""Fields of headers that files of earlier versions do not have, and by which these are not refused."""
 R = TypeVar("R", Trajectory, Annotation, PreferencePair)
 
 
@@ -178,6 +180,8 @@ def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = No
     wanted: Row = json.loads(json.dumps(dict(header), default=plain))
     for field in dict.fromkeys([*wanted, *found]):
         known = wanted.get(field)
+        if field in _LATER and field not in found:
+            continue
         if field not in ("pluralign", "version") and found.get(field) != known:
             raise first.fail(
                 field,

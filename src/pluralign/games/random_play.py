@@ -1,12 +1,18 @@
-"""Random play, for checks of stories."""
+"""Random play, for checks of stories and for their identity."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 
-from pluralign.core import Decision
+import numpy as np
+
+from pluralign.core import Decision, InputError
+from pluralign.core.digests import digest
 from pluralign.games.game import Game
+
+_PROBED = 200
+"""Number of random steps that distinguish stories of one name."""
 
 
 def play_at_random(game: Game, seed: int, max_steps: int) -> Iterator[Decision]:
@@ -28,3 +34,22 @@ def play_at_random(game: Game, seed: int, max_steps: int) -> Iterator[Decision]:
             return
         yield decision
         game.choose(lots.randrange(len(decision.options)))
+
+
+def play_digest(game: Game) -> str:
+    """Digest of a little random play, which differs where a story of the same name was changed.
+
+    Args:
+        game: Game to play; it is reset.
+    """
+    stream, parts = np.random.default_rng(0), list[bytes]()
+    for episode in range(_PROBED):
+        game.reset(episode)
+        try:
+            while (decision := game.decision) is not None and len(parts) < _PROBED:
+                counts = game.choose(int(stream.integers(len(decision.options))))
+                parts.append(f"{decision.key} {sorted(counts.items())}".encode())
+        except InputError:
+            # Whoever plays may never come to the place with this error.
+            parts.append(b"error")
+    return digest(parts)

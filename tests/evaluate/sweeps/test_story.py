@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_story import STARTUP, write_story
 
-from pluralign.core import InputError
+from pluralign.core import InputError, UniformPolicy
 from pluralign.evaluate.sweeps.story import sweep_story
 from pluralign.options.checkpoint import Card, describe_source, save_policy
 from pluralign.options.open import Models
@@ -34,3 +35,14 @@ def test_a_sweep_of_agents_that_were_learned_anew_is_not_continued(tmp_path: Pat
     learn(folders["score"], "score", 2, models)
     with pytest.raises(InputError, match=r"sweep\.jsonl:1, field 'cards': was started with"):
         sweep_story(folders, "salt_ledger", **settings, say=lambda _: None)
+
+
+def test_a_sweep_on_a_story_that_was_changed_since_is_not_continued(tmp_path: Path) -> None:
+    story, agents = write_story(tmp_path / "toll"), dict.fromkeys(NAMES, UniformPolicy())
+    settings = {"steps": 2, "episodes": 4, "folder": tmp_path / "sweep"}
+    sweep_story(agents, story, **settings, say=lambda _: None)
+    # Neither the first page nor the points are others.
+    worse = STARTUP.replace('["deception"]', '["deception", "stealing"]')
+    (story / "startup.txt").write_text(worse, encoding="utf-8")
+    with pytest.raises(InputError, match=r"sweep\.jsonl:1, field 'play': was started with"):
+        sweep_story(agents, story, **settings, say=lambda _: None)

@@ -18,6 +18,7 @@ from pluralign.core.records import RecordWriter, continues, read_record_rows
 from pluralign.evaluate.play import PolicyResult, evaluate_policy
 from pluralign.evaluate.statistics import Estimate
 from pluralign.games.game import Game
+from pluralign.games.random_play import play_digest
 from pluralign.steer.mixing import GEOMETRIC
 from pluralign.steer.steered import steered
 
@@ -124,8 +125,10 @@ def play_weightings(
         weights.require_known(list(policies))
     settings = {
         "story": make_game().info.name,
+        "play": play_digest(make_game()),
         "policies": {o: p.name for o, p in policies.items()},
         "objectives": [o.name for o in objectives],
+        "coefficients": [dict(o.coefficients) for o in objectives],
         # JSON has no infinity.
         "power": str(float(power)),
         "episodes": episodes,

@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pluralign.core import InputError, Objective, UniformPolicy
 from pluralign.core.checks import checked, require_seed
-from pluralign.core.digests import digest
 from pluralign.core.locks import only_one_in
 from pluralign.core.objective import require_goals
 from pluralign.games.game import Game
+from pluralign.games.random_play import play_digest
 from pluralign.learn.combination import Combination, Combine
 from pluralign.learn.options.continuations import Player
 from pluralign.learn.options.policies import make_card
@@ -27,9 +25,6 @@ from pluralign.losses.advantages import centred_sum, fused_sum
 from pluralign.options.checkpoint import describe_source, save_policy
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
-
-_PROBED = 200
-"""Number of random steps that distinguish stories of one name."""
 
 
 @checked
@@ -139,17 +134,6 @@ def _record(
         begins = table_digest(list(initial.head.state_dict().values()), [])
     return {
         "method": "story-rl", "config": settings, "seed": seed, "story": game.info.name,
-        "play": _play_digest(game), "labels": game.info.labels, "backbone": describe_source(store),
+        "play": play_digest(game), "labels": game.info.labels, "backbone": describe_source(store),
         "initial": begins,
     }  # fmt: skip
-
-
-def _play_digest(game: Game) -> str:
-    """Digest of a little random play, which differs where a story of the same name was changed."""
-    stream, parts = np.random.default_rng(0), list[bytes]()
-    for episode in range(_PROBED):
-        game.reset(episode)
-        while (decision := game.decision) is not None and len(parts) < _PROBED:
-            counts = game.choose(int(stream.integers(len(decision.options))))
-            parts.append(f"{decision.key} {sorted(counts.items())}".encode())
-    return digest(parts)
