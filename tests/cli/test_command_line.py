@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from pluralign.cli.arguments import in_home_folders
 from pluralign.learn.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
+OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*(?:\.[a-z][\w-]*)*")
 PAGES = [ROOT / "README.md", ROOT / "experiments" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -57,6 +60,33 @@ def test_commands_of_the_pages_can_be_copied(page, monkeypatch, capsys):
         read_only(command, monkeypatch)
     assert not re.search(r"^ +--", text, re.M), "a line before this one lacks its backslash"
     assert not capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def options():
+    """Options of every verb, as its help has them."""
+    found = {}
+    for verb in VERBS:
+        with redirect_stdout(io.StringIO()) as told, suppress(SystemExit):
+            cli.main([*verb.split(), "--help"])
+        found[verb] = set(OPTION.findall(told.getvalue()))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_sentences_name_exist(page, options):
+    """In the verb that stands before them, if one does, as in `sweep --dial DIR`; otherwise in any verb."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    every = set().union(*options.values())
+    for span in (" ".join(found.split()) for found in re.findall(r"`([^`]+)`", text)):
+        words = span.removeprefix("pluralign ")
+        verbs = [verb for verb in VERBS if f"{words} ".startswith(f"{verb} ")]
+        if verbs:
+            named = OPTION.findall(words)
+            assert {option for option in named if option not in options[max(verbs, key=len)]} == set(), span
+        elif re.fullmatch(r"--(?:[a-z]+\.)+[a-z-]+(?: .*)?", span):
+            # An option with a dot is one of the verbs', not one of a script or another program.
+            assert OPTION.findall(span)[0] in every, span
 
 
 def test_help_version_and_unknown_verbs(run, capsys, refuses):

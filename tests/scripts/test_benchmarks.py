@@ -110,6 +110,21 @@ def test_sampling(script: Script, tmp_path: Path, data: Path) -> None:
     assert found["greatest_reward_gap"] < (1e-4 if found["dtype"] == "torch.float32" else 1e-2)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_scoring(script: Script, tmp_path: Path, data: Path) -> None:
+    scoring = script("scoring")
+    file = data / "hh_rlhf" / "harmless.jsonl.gz"
+    scoring.main(
+        scoring.Settings(
+            file, rewards=2, layers=1, turns=2, group=2, model=TINY, json=tmp_path / "f"
+        )
+    )  # fmt: skip
+    found = read_json(tmp_path / "f")
+    assert len(found["ratios"]) == 2
+    # The second reward adds its uppermost layer and head alone.
+    assert found["bytes"][1] < found["bytes"][0]
+
+
 def test_serving(script: Script, tmp_path: Path) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("openai")
