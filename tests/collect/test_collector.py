@@ -93,6 +93,23 @@ def test_episodes_of_a_story_that_was_changed_since_are_not_continued(tmp_path):
         collect(Harsher, PolicyChooser(HashPolicy()), out, episodes=20, seed=3, objectives=[SCORE, HONESTY])
 
 
+def test_a_game_that_never_plays_twice_alike_is_continued(tmp_path):
+    numbers = iter(range(10**9))
+
+    class Unseeded(TowerGame):
+        def choose(self, action):
+            return {**super().choose(action), "violations.deception": float(next(numbers))}
+
+    def run(episodes):
+        return collect(
+            Unseeded, PolicyChooser(HashPolicy()), tmp_path / "t.jsonl", episodes=episodes, seed=3,
+            objectives=[SCORE, HONESTY],
+        )  # fmt: skip
+
+    assert run(5).new_episodes == 5
+    assert run(8).new_episodes == 3
+
+
 def test_a_file_of_an_earlier_version_is_continued(tmp_path):
     run(tmp_path / "whole.jsonl", episodes=20)
     run(out := tmp_path / "t.jsonl", episodes=10)
