@@ -3,7 +3,7 @@ import inspect
 from functools import partial
 from pathlib import Path
 
-from pluralign.core.digests import digest, file_digest, function_digest, sha256, source_digest
+from pluralign.core.digests import digest, file_digest, function_digest, sampled_digest, sha256, source_digest
 
 
 def test_a_digest_is_that_of_all_parts_together():
@@ -57,6 +57,24 @@ def scaled_by(scale):
 
 def with_default(scale):
     return lambda x, scale=scale: scale * x
+
+
+def test_a_sampled_digest_sees_every_byte_of_small_files_and_all_parts_of_large_ones(tmp_path: Path):
+    file, found = tmp_path / "weights", set[str]()
+    content = bytearray(10_000)
+    for place in (None, 0, 5000, 9999):
+        if place is not None:
+            content[place] += 1
+        file.write_bytes(content)
+        found.add(sampled_digest(file))
+    assert len(found) == 4
+    large = bytearray(1 << 25)
+    for start in (None, 0, 1 << 24, (1 << 25) - 10_000):
+        if start is not None:
+            large[start : start + 10_000] = bytes([1]) * 10_000
+        file.write_bytes(large)
+        found.add(sampled_digest(file))
+    assert len(found) == 8
 
 
 def test_functions_are_told_apart_by_what_they_were_made_with():

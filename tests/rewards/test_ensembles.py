@@ -117,6 +117,9 @@ def test_rewards_of_changed_weights_have_another_identity(made, tmp_path, monkey
     model.save_pretrained("other")
     for old, spec in zip(before, ("both", "classifier:other"), strict=True):
         assert reward_identity(spec) != old
+    before = reward_identity("classifier:other")
+    (tmp_path / "other" / "chat_template.jinja").write_text("{{ messages }}")
+    assert reward_identity("classifier:other") != before
 
 
 def test_rows_scored_by_other_members_are_not_continued(made, tmp_path, monkeypatch):

@@ -67,12 +67,16 @@ def test_completions_of_other_settings_are_not_continued(prompts, tmp_path):
     assert texts[0] != texts[1]
 
 
-@pytest.mark.parametrize("kind", ["model", "adapter", "policy"])
+@pytest.mark.parametrize("kind", ["model", "weights", "chat template", "adapter", "policy"])
 def test_completions_of_a_folder_that_has_changed_are_not_continued(prompts, tmp_path, monkeypatch, kind):
     folder, out, drawn = tmp_path / "trained", tmp_path / "draws.jsonl", []
-    file = folder / ("adapter_model.safetensors" if kind == "adapter" else "card.json")
+    files = {
+        "adapter": "adapter_model.safetensors", "weights": "model.safetensors",
+        "chat template": "chat_template.jinja",
+    }  # fmt: skip
+    file = folder / files.get(kind, "card.json")
     options = {
-        "model": {"model": str(folder)},
+        **{key: {"model": str(folder)} for key in ("model", "weights", "chat template")},
         "adapter": {"adapter": folder},
         "policy": {"mix": Mix({"kind": folder}, SteeringWeights(kind=1.0))},
     }[kind]

@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+_BLOCK, _BLOCKS = 4096, 4096
+"""Size of the blocks of a large file that are read, in bytes, and their number."""
+
 
 def digest(parts: Iterable[bytes], *, size: int = 16) -> str:
     """BLAKE2b digest of concatenated bytes.
@@ -32,6 +35,21 @@ def file_digest(path: str | Path) -> str:
     """Digest of a file's content, for cards: the first 32 hexadecimal digits of its BLAKE2b-512."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
+
+
+def sampled_digest(path: str | Path) -> str:
+    """Digest of a file's size and of blocks all over it: weights are too large to be read whole, and training
+    changes them everywhere. Files of up to 16 MiB are read whole."""
+    size = Path(path).stat().st_size
+
+    def parts() -> Iterator[bytes]:
+        yield str(size).encode()
+        with Path(path).open("rb") as handle:
+            for start in range(0, size, max(_BLOCK, size // _BLOCKS)):
+                handle.seek(start)
+                yield handle.read(_BLOCK)
+
+    return digest(parts())
 
 
 def sha256(path: str | Path) -> str:

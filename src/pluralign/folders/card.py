@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pluralign.core import InputError
-from pluralign.core.digests import sha256, source_digest
+from pluralign.core.digests import digest, sampled_digest, sha256, source_digest
 from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_object
 from pluralign.folders.backbones import load_folder_backbone, with_places
@@ -25,6 +25,7 @@ from pluralign.lm.adapters import save_adapter
 
 VERSION = 1
 CARD, HEAD, TRUNK, ADAPTER = "card.json", "head.safetensors", "trunk.safetensors", "adapter"
+_MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 Q_NETWORK = "q_network.safetensors"
 KINDS = {
     "option_policy": "a policy over listed options",
@@ -173,11 +174,21 @@ def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
 
 def content_digest(folder: Path) -> dict[str, str]:
     """Digest that changes with a folder's content: that of its card, which contains the digests of the other
-    files, or of its adapter; of a folder without either, or a hub id, its name alone."""
+    files, of its adapter, or of its model; of a hub id or a built-in model, its name alone."""
     for name in (CARD, TENSORS):
         if (folder / name).is_file():
             return source_digest(folder / name)
+    if files := model_files(folder):
+        parts = (f"{path.name} {sampled_digest(path)}\n".encode() for path in files)
+        return {"file": str(folder), "file_digest": digest(parts)}
     return {"file": str(folder)}
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Files that a folder's model is loaded from: its weights, its configuration and its tokenizer; none of a
+    name that is not a folder's."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return [path for path in entries if path.suffix in _MODEL_FILES and path.is_file()]
 
 
 def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
@@ -195,10 +206,10 @@ def read_folder(folder: Path, kind: str, needed: str) -> dict[str, Any]:
     content = read_card(folder, kind)
     if needed and needed not in content["files"]:
         raise InputError(f"does not list {needed}", path=folder / CARD, field="files")
-    for name, digest in content["files"].items():
+    for name, expected in content["files"].items():
         if not (folder / name).is_file():
             raise InputError(f"its file {name} is missing", path=folder)
-        if sha256(folder / name) != digest:
+        if sha256(folder / name) != expected:
             raise InputError("is damaged: its digest differs from the one on the card", path=folder / name)
     return content
 

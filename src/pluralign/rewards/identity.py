@@ -12,7 +12,7 @@ from uuid import uuid4
 from pluralign.core.digests import digest, file_digest, function_digest, source_digest
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import is_object
-from pluralign.folders.card import CARD
+from pluralign.folders.card import CARD, model_files
 from pluralign.rewards.endpoint import parse_endpoint
 from pluralign.rewards.ensemble import KIND as ENSEMBLE
 from pluralign.rewards.ensemble import ensemble_members
@@ -25,7 +25,6 @@ from pluralign.rewards.reward_model import RewardModel
 Scorer = str | Path | Reward
 """A loaded reward model, or an argument of `load_reward`."""
 ENDPOINT = "endpoint"
-_CLASSIFIER_FILES = (".safetensors", ".bin", ".json")
 
 
 def reward_card(spec: str) -> Path:
@@ -102,9 +101,7 @@ def reward_identity(scorer: Scorer | Callable[..., Any]) -> list[Any]:
         return [spec, uuid4().hex]
     if card.is_file():
         return [spec, source_digest(card), *(reward_identity(member)[1:] for member in _members(spec, card))]
-    if spec.startswith(f"{FUNCTION}:") or not card.parent.is_dir():
-        return [spec]
-    kept = (path for path in sorted(card.parent.iterdir()) if path.suffix in _CLASSIFIER_FILES)
+    kept = [] if spec.startswith(f"{FUNCTION}:") else model_files(card.parent)
     return [spec, *map(source_digest, kept)]
 
 

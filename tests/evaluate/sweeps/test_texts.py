@@ -19,7 +19,7 @@ from pluralign.evaluate.sweeps.texts import Draw, Side, TextPoint, text_sweep, w
 from pluralign.evaluate.text_report.model import TextReport
 from pluralign.evaluate.text_report.page import make_page, write_text_picture, write_text_report
 from pluralign.evaluate.text_report.words import headline, takeaway
-from pluralign.lm.backbone import load_backbone
+from pluralign.lm.backbone import load_backbone, make_tiny_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.steer import requests
 from pluralign.steer.adapter_rows import AdapterRows
@@ -98,6 +98,20 @@ def test_texts_of_another_precision_are_not_continued():
 
     float32, bfloat16, float16 = (made_from(name) for name in ("float32", "bfloat16", "float16"))
     assert all(len(set(own)) == 3 for own in zip(float32, bfloat16, float16, strict=True))
+
+
+def test_texts_of_a_base_model_that_was_replaced_are_not_taken_for_those_of_the_new_one(tmp_path):
+    model, made = tmp_path / "model", []
+    for seed in (0, 1, 1):
+        backbone = make_tiny_backbone(seed)
+        backbone.model.save_pretrained(model)
+        backbone.tokenizer.save_pretrained(model)
+        folders = dict.fromkeys(NAMES, model)
+        builder = SideBuilder(folders, ["Say a:"], Writing(str(model), dtype="float32"), {})
+        found = builder.sides(GRID, [0.0], Alternatives())
+        made.append([json.dumps(one.made_from) for one in found])
+    assert all(before != after for before, after in zip(*made[:2], strict=True))
+    assert made[1] == made[2]
 
 
 def test_what_cannot_be_swept_is_refused(tmp_path):

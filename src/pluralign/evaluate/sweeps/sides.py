@@ -64,6 +64,7 @@ class SideBuilder:
         self._model = str(Path(writing.model))
         self._opened: tuple[dict[str, Path], Policies] | None = None
         self._whole: dict[str, Backbone] = {}
+        self._base_digest: str | None = None
         self.template = writing.template
         first = self._open(self._folders)
         self.template = first.template
@@ -275,10 +276,13 @@ class SideBuilder:
         dtype = resolve_dtype(writing.dtype)
         # Version 0.1.0 wrote the precision as "exact" and knew two; its unfinished texts are continued.
         known = dtype in (torch.float32, resolve_dtype("auto"))
+        if self._base_digest is None:
+            self._base_digest = content_digest(Path(self._model)).get("file_digest", "")
         return {
             "model": writing.model, "policies": policies,
             "max_new_tokens": writing.max_new_tokens, "temperature": writing.temperature,
             "template": self.template, "exact": writing.dtype == "float32",
+            **({"model_digest": self._base_digest} if self._base_digest else {}),
             **({} if known else {"dtype": str(dtype).removeprefix("torch.")}),
             **({"control_tokens": True} if writing.control_tokens else {}), **more,
         }  # fmt: skip
