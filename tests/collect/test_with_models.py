@@ -55,6 +55,23 @@ def test_episodes_at_another_temperature_are_not_added_to_a_file(backbone, tmp_p
     assert collected(1.0, 2).new_episodes == 1
 
 
+@pytest.mark.parametrize("mode", ["likelihood", "number"])
+def test_episodes_of_a_model_that_was_replaced_are_not_added_to_a_file(mode, tmp_path):
+    def collected(seed, episodes):
+        model = LanguageModel(make_tiny_backbone(seed))
+        chooser = (
+            NumberChooser(model, re_asks=0, max_new_tokens=2)
+            if mode == "number"
+            else PolicyChooser(LanguageModelPolicy(model))
+        )
+        settings = {"seed": 0, "objectives": [SCORE], "max_steps": 2, "progress": False}
+        return collect(TowerGame, chooser, tmp_path / "t.jsonl", episodes=episodes, **settings).new_episodes
+
+    assert [collected(0, 1), collected(0, 2)] == [1, 1]
+    with pytest.raises(InputError, match="field 'model': was started with"):
+        collected(1, 3)
+
+
 def test_episodes_of_an_agent_that_was_trained_again_are_not_added_to_a_file(tmp_path):
     models = Models("tiny-random")
     played = list(play(TowerGame, PolicyChooser(UniformPolicy()), episodes=3, seed=0, objectives=[SCORE]))

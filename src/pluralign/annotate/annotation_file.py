@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from pluralign.annotate.human import HumanRater
-from pluralign.annotate.rater import Rater, Rating
+from pluralign.annotate.rater import Rater, Rating, identity_of
 from pluralign.core import Annotation, Comparison, InputError, Objective
 from pluralign.core.jsonl import is_object, read_rows
 from pluralign.core.progress import ProgressBar
@@ -51,6 +51,9 @@ class AnnotationFile:
             "settings": dict(rater.settings),
             **(made_of or {}),
         }
+        # A sheet may be filled in further.
+        if not isinstance(rater, HumanRater) and (model := identity_of(rater)):
+            header["model"] = model
         self.found: list[Annotation] = []
         """Annotations that were in the file before."""
         if continues(self.path, KIND, header):

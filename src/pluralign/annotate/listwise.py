@@ -11,7 +11,7 @@ from typing import Any
 
 from pluralign.annotate.judge import Scorer, letter_log_probs
 from pluralign.annotate.prompt import ListPrompt
-from pluralign.annotate.rater import Rating
+from pluralign.annotate.rater import Rating, identity_of
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment
 from pluralign.core.preference import Preference
 from pluralign.core.splits import seed_for
@@ -60,6 +60,11 @@ class ListwiseJudge:
             "reads": "log_probs",
             "dtype": getattr(self._scorer, "dtype", ""),
         }
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Identity of the model, which changes with its weights; empty if unknown."""
+        return identity_of(self._scorer)
 
     def rate(self, comparisons: Sequence[Comparison], objective: Objective) -> list[Rating | None]:
         """See `Rater.rate`; ``info`` contains the ``scores`` of both options.

@@ -45,3 +45,8 @@ class Rater(Protocol):
         """Rate comparisons: one rating for each, or None for no answer. Each rating depends only on its
         comparison and the objective."""
         ...
+
+
+def identity_of(rater: object) -> dict[str, Any]:
+    """What changes with the weights of a rater's model, as JSON values; empty if unknown."""
+    return dict(getattr(rater, "identity", {}))

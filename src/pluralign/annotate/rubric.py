@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.annotate.judge import Judge, ReplyJudge
-from pluralign.annotate.rater import Rater, Rating
+from pluralign.annotate.rater import Rater, Rating, identity_of
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.jsonl import Fields, read_rows
 from pluralign.core.preference import Preference
@@ -159,6 +159,11 @@ class RubricRater:
             for one in self._rubric.criteria
         ]  # fmt: skip
         return {**self._rater.settings, "criteria": criteria, "margin": self._rubric.margin}
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Identity of the model, which changes with its weights; empty if unknown."""
+        return identity_of(self._rater)
 
     @property
     def batch(self) -> int:

@@ -106,6 +106,11 @@ class PolicyChooser:
         """See `Chooser.settings`."""
         return {"greedy": self._greedy, **getattr(self._policy, "settings", {}), **self._more}
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What changes with the policy's weights; empty if unknown."""
+        return getattr(self._policy, "identity", {})
+
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
         """See `Chooser.choose`; `info` contains the behaviour policy's log-probability of the option."""
         unknown = {d.key: d for d in decisions if d.key not in self._known}

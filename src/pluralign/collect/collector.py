@@ -99,6 +99,8 @@ def collect(
     header = trajectories_header(
         make_game(), chooser.name, chooser.settings, seed=seed, objectives=objectives, max_steps=max_steps
     )
+    if model := dict[str, Any](getattr(chooser, "identity", {})):
+        header["model"] = model
     present: list[Trajectory] = []
     if continues(out, KIND, header):
         present = read_trajectories(out, drop_cut_off_line=True)

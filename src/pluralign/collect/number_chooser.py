@@ -63,6 +63,11 @@ class NumberChooser:
         """See `Chooser.settings`."""
         return {"prompt": self._prompt.digest, **self._replies.settings}
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Identity of the model, which changes with its weights; empty if unknown."""
+        return getattr(self._replies.writer, "identity", {})
+
     def choose(self, decisions: Sequence[Decision], seeds: Sequence[int]) -> list[Choice]:
         """See `Chooser.choose`.
 

@@ -58,6 +58,11 @@ class LanguageModelPolicy:
         normalised = {} if self._length_normalised else {"length_normalised": False}
         return normalised if self._temperature == 1 else {**normalised, "temperature": self._temperature}
 
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What changes with the model's weights."""
+        return self._language_model.identity
+
     def log_probs(self, decisions: Sequence[Decision]) -> list[npt.NDArray[np.float64]]:
         """See `core.Policy.log_probs`."""
         entries = (

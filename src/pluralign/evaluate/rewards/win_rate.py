@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import pluralign.annotate
-from pluralign.annotate.rater import Rater, Rating
+from pluralign.annotate.rater import Rater, Rating, identity_of
 from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.core.jsonl import read_rows
@@ -159,7 +159,8 @@ def win_rate(
         ]
 
     run = {
-        "rater": [rater.name, rater.settings], "objective": [objective.name, objective.description],
+        "rater": [rater.name, rater.settings, identity_of(rater)],
+        "objective": [objective.name, objective.description],
         **(made_of or {}),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,7 +10,7 @@ import numpy as np
 
 import pluralign.annotate
 from pluralign.annotate.judge import Judge, Scorer
-from pluralign.annotate.rater import Rater, Rating
+from pluralign.annotate.rater import Rater, Rating, identity_of
 from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Comparison, Decision, InputError, Objective, Policy, Segment, Step
 from pluralign.core.arrays import FloatArray
@@ -254,8 +254,8 @@ def settings_of(replies: Replies) -> dict[str, Any]:
 
 
 def _identity(asked: object) -> dict[str, Any]:
-    known: Mapping[str, Any] = getattr(asked, "identity", {})
-    return {"identity": dict(known)} if known else {}
+    known = identity_of(asked)
+    return {"identity": known} if known else {}
 
 
 def sigmoid(odds: FloatArray) -> FloatArray:
