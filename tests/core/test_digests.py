@@ -1,9 +1,7 @@
 import hashlib
-import inspect
-from functools import partial
 from pathlib import Path
 
-from pluralign.core.digests import digest, file_digest, function_digest, sampled_digest, sha256, source_digest
+from pluralign.core.digests import digest, file_digest, sampled_digest, sha256, source_digest
 
 
 def test_a_digest_is_that_of_all_parts_together():
@@ -29,36 +27,6 @@ def test_a_folder_and_a_hub_id_have_a_name_alone(tmp_path: Path):
     assert source_digest("Anthropic/hh-rlhf") == {"file": "Anthropic/hh-rlhf"}
 
 
-class Scaled:
-    def __init__(self, scale):
-        self.scale, self.calls = scale, []
-
-    def __call__(self, x):
-        self.calls.append(x)
-        return self.scale * x
-
-    def twice(self, x):
-        return self(2 * x)
-
-
-def scaled(x, scale=1.0):
-    return scale * x
-
-
-def scaled_by(scale):
-    calls = []
-
-    def function(x, *, power=1):
-        calls.append(x)
-        return scale * x**power
-
-    return function
-
-
-def with_default(scale):
-    return lambda x, scale=scale: scale * x
-
-
 def test_a_sampled_digest_sees_every_byte_of_small_files_and_all_parts_of_large_ones(tmp_path: Path):
     file, found = tmp_path / "weights", set[str]()
     content = bytearray(10_000)
@@ -75,30 +43,3 @@ def test_a_sampled_digest_sees_every_byte_of_small_files_and_all_parts_of_large_
         file.write_bytes(large)
         found.add(sampled_digest(file))
     assert len(found) == 8
-
-
-def test_functions_are_told_apart_by_what_they_were_made_with():
-    made = [
-        (scaled, partial(scaled, scale=2.0), partial(scaled, scale=3.0)),
-        (partial(scaled, scale=(1, [2])), partial(scaled, scale=(1, [3]))),
-        (Scaled(1), Scaled(2)),
-        (Scaled(1).twice, Scaled(2).twice),
-        (scaled_by(1.0), scaled_by(2.0)),
-        (with_default(1), with_default(2)),
-    ]
-    for functions in made:
-        assert len({function_digest(one) for one in functions}) == len(functions)
-    assert function_digest(scaled_by(1.0)) == function_digest(scaled_by(1.0))
-    # Objects have addresses in their texts, and lists are filled in use.
-    one = Scaled(1)
-    before = function_digest(partial(one, object()))
-    one(3)
-    assert function_digest(partial(one, object())) == before
-    assert function_digest(print) == ""
-
-
-def test_a_function_with_nothing_else_has_the_digest_of_its_source():
-    def plain(x):
-        return x
-
-    assert function_digest(plain) == digest([inspect.getsource(plain).encode()])

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 _BLOCK, _BLOCKS = 4096, 4096
 """Size of the blocks of a large file that are read, in bytes, and their number."""
@@ -64,55 +59,3 @@ def source_digest(data: str | Path) -> dict[str, str]:
     if not path.is_file():
         return {"file": str(data)}
     return {"file": path.name, "file_digest": file_digest(path)}
-
-
-def function_digest(function: Callable[..., Any]) -> str:
-    """Digest of a function's source and of the plain values that it was made with: arguments of a
-    `functools.partial`, defaults, variables of the function around it. An object's is that of its class and
-    of its attributes.
-
-    Args:
-        function: A function, or an object that is called like one.
-
-    Returns:
-        The digest; empty where there is no source, as of built-in functions.
-    """
-    values: list[Any] = []
-    while isinstance(function, partial):
-        values += [_plain(one) for one in (*function.args, *sorted(function.keywords.items()))]
-        function = function.func
-    written = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
-    try:
-        source = inspect.getsource(written)
-    except (OSError, TypeError):
-        return ""
-    values += [_constant(one) for one in _made_with(function)]
-    return digest([source.encode(), *([json.dumps(values).encode()] if values else [])])
-
-
-def _made_with(function: Any) -> Iterator[Any]:
-    named: dict[str, Any] = getattr(function, "__kwdefaults__", None) or {}
-    yield from getattr(function, "__defaults__", None) or ()
-    yield from sorted(named.items())
-    for cell in getattr(function, "__closure__", None) or ():
-        with suppress(ValueError):  # not assigned yet
-            yield cell.cell_contents
-    owner = getattr(function, "__self__", function)
-    if not (inspect.isroutine(owner) or inspect.isclass(owner) or inspect.ismodule(owner)):
-        yield from sorted(getattr(owner, "__dict__", {}).items())
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can express, and the type of everything else, whose text may have an address in it."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return type(value).__name__
-    return value
-
-
-def _constant(value: Any) -> Any:
-    """Numbers, texts and tuples of them, and the type of everything else: a list may be filled in use."""
-    if isinstance(value, tuple):
-        return [_constant(one) for one in cast("tuple[Any, ...]", value)]
-    return value if isinstance(value, str | int | float | None) else type(value).__name__

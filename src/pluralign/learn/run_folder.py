@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError
-from pluralign.core.digests import function_digest
 from pluralign.core.files import read_json, require_free, write_json
+from pluralign.core.function_digests import function_digest
 from pluralign.core.jsonl import is_object
 from pluralign.learn.engine import processes
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pluralign.core.digests import digest, file_digest, function_digest, source_digest
+from pluralign.core.digests import digest, file_digest, source_digest
 from pluralign.core.files import read_json
+from pluralign.core.function_digests import function_digest
 from pluralign.core.jsonl import is_object
 from pluralign.folders.card import CARD, model_files
 from pluralign.rewards.endpoint import parse_endpoint

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from pluralign import losses
 from pluralign.core import InputError
-from pluralign.core.digests import function_digest
+from pluralign.core.function_digests import function_digest
 from pluralign.folders.card import load_card
 from pluralign.learn.texts.ava import fit_ava_p
 from pluralign.learn.texts.loss_settings import loss_settings
