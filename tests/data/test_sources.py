@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import datasets
 import numpy as np
@@ -208,3 +209,17 @@ def test_texts_that_are_all_dates_stay_texts(name, tmp_path):
         text = (json.dumps(own) if name.endswith(".json") else lines).encode()
         file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
         assert [row.completion.strip() for row in load_demonstrations(path)] == dates
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.csv", "d.jsonl.gz", "folder/train.jsonl"])
+def test_a_file_of_the_same_name_and_time_is_read_anew(name, tmp_path):
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    for answer in ("yes", "no!"):
+        text = f"prompt,completion\nSay:,{answer}\n"
+        if "jsonl" in name:
+            text = json.dumps({"prompt": "Say:", "completion": answer}) + "\n"
+        file.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        os.utime(file, (1e9, 1e9))
+        (row,) = load_demonstrations(file.parent if "/" in name else file, split="train")
+        assert row.completion == answer

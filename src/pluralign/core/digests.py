@@ -32,6 +32,16 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
 
 
+def files_digest(path: str | Path) -> str:
+    """Digest of a file's content, or of the names and contents of all files in a folder but hidden ones."""
+    path = Path(path)
+    if path.is_file():
+        return file_digest(path)
+    inner = ((one.relative_to(path).as_posix(), one) for one in sorted(path.rglob("*")) if one.is_file())
+    shown = ((name, one) for name, one in inner if not name.startswith(".") and "/." not in name)
+    return digest(f"{name} {file_digest(one)}\n".encode() for name, one in shown)
+
+
 def sampled_digest(path: str | Path) -> str:
     """Digest of a file's size and of blocks all over it: weights are too large to be read whole, and training
     changes them everywhere. Files of up to 16 MiB are read whole."""

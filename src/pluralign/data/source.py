@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pluralign.core import InputError
+from pluralign.core.digests import files_digest
 from pluralign.core.splits import SPLITS, Split
 
 Row = Mapping[str, Any]
@@ -158,6 +159,11 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     try:
         if Path(builder).is_dir() and (Path(builder) / "dataset_dict.json").exists():
             load = library.load_from_disk
+        elif Path(source).exists():
+            # `datasets` knows files by place and time: another file of the same time would not be read.
+            arguments["cache_dir"] = str(
+                library.config.HF_DATASETS_CACHE / "pluralign" / files_digest(source)
+            )
         loaded = {name: _unshifted(rows, source) for name, rows in load(builder, **arguments).items()}
         return _as_written(source, loaded) if any(map(_has_times, loaded.values())) else loaded
     except InputError:
