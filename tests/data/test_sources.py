@@ -223,3 +223,13 @@ def test_a_file_of_the_same_name_and_time_is_read_anew(name, tmp_path):
         os.utime(file, (1e9, 1e9))
         (row,) = load_demonstrations(file.parent if "/" in name else file, split="train")
         assert row.completion == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("a[1].jsonl", "a1.jsonl"), ("b*.jsonl", "bb.jsonl"), ("[x]/c.jsonl", "c")]
+)
+def test_a_name_is_no_pattern(name, other, tmp_path):
+    for number, file in enumerate((tmp_path / name, tmp_path / other)):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"prompt": "Say:", "completion": str(number)}))
+    assert [row.completion for row in load_demonstrations(tmp_path / name)] == ["0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import json
 import sys
@@ -122,7 +123,8 @@ def _read(source: str | Path, split: Split | None) -> Mapping[Split, Iterable[Ro
             kinds = ", ".join(_BUILDERS)
             raise InputError(f"expected one of {kinds} (or these with .gz)", path=path)
         named: Split = split or "train"
-        return {named: _load(source, builder, data_files={"train": [str(path)]})["train"]}
+        # A name with brackets or an asterisk would be a pattern, which other files may match.
+        return {named: _load(source, builder, data_files={"train": [glob.escape(str(path))]})["train"]}
     looks_local = str(source).startswith((".", "/", "~")) or path.suffix.lower() in (*_BUILDERS, ".gz")
     if looks_local and not path.exists():
         raise InputError("no such file or folder", path=source)
