@@ -13,6 +13,7 @@ from pluralign.core.digests import digest, file_digest, source_digest
 from pluralign.core.jsonl import read_rows
 from pluralign.core.messages import Prompt
 from pluralign.core.resumable import run_batches
+from pluralign.data.columns import columns_of
 from pluralign.data.load import load_prompts
 from pluralign.data.objectives import load_objectives
 from pluralign.folders.card import content_digest
@@ -83,7 +84,7 @@ def write_relevance(
         rows = zip(batch, relevance.of_each(batch), strict=True)
         return [
             {
-                "prompt": prompt, "factors": factors,
+                "prompt": prompt, **columns_of(prompt), "factors": factors,
                 **({} if given is None else {"weights": dict(weigh(given, factors))}),
             }
             for prompt, factors in rows

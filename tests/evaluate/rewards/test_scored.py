@@ -4,10 +4,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
+from json_lines import rows_of
+from tiny_rewards import classifier
 
-from pluralign.core import InputError
-from pluralign.data.answers import Answers
+from pluralign.core import InputError, SteeringWeights
+from pluralign.data.answers import Answers, load_answers
 from pluralign.evaluate.rewards import scored
+from pluralign.evaluate.rewards.choose import choose_best
 from pluralign.evaluate.rewards.scored import score_sources
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.completion_trees import CompletionReader
@@ -110,3 +114,31 @@ def test_a_file_of_something_else_is_not_replaced(rewards, tmp_path):
     path.write_text("")
     for wanted in ([("r0", "a")], [("r1", "a")]):
         assert set(score_sources(rewards, SOURCES, path, wanted=wanted)) == set(wanted)
+
+
+def test_tools_of_a_prompt_are_kept_and_rewards_with_other_tools_are_not_taken(tmp_path):
+    model, tokenizer = classifier("gpt2")
+    torch.nn.init.normal_(model.score.weight)
+    tokenizer.chat_template = (
+        "{{ tools | tojson if tools else '' }}{% for one in messages %}<{{ one.role }}>{{ one.content }}"
+        "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    model.save_pretrained(tmp_path / "classifier")
+    tokenizer.save_pretrained(tmp_path / "classifier")
+    rewards = {"good": f"classifier:{tmp_path / 'classifier'}"}
+
+    def chosen(tool, kept):
+        row = {
+            "prompt": [{"role": "user", "content": "Will it rain?"}],
+            "tools": [{"type": "function", "function": {"name": tool, "parameters": {}}}],
+        }
+        answers = [[{"role": "assistant", "content": text}] for text in ("Yes.", "I do not know.")]
+        draws = load_answers([{**row, "completion": answer} for answer in answers])
+        found = choose_best(draws, rewards, SteeringWeights(good=1.0), tmp_path / kept)
+        found.save(tmp_path / "best.jsonl")
+        assert rows_of(tmp_path / "best.jsonl")[0].items() >= row.items()
+        return found.rewards["good"][0].mean.tolist()
+
+    first = chosen("forecast", "kept.jsonl")
+    assert chosen("forecast", "kept.jsonl") == first
+    assert chosen("look_outside", "kept.jsonl") == chosen("look_outside", "other.jsonl") != first

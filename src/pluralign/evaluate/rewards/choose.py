@@ -14,6 +14,7 @@ from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.core.choice import Question
 from pluralign.core.files import write_text
 from pluralign.data.answers import Answers, AnswerSet
+from pluralign.data.columns import columns_of
 from pluralign.elicit.posterior import WeightPosterior
 from pluralign.elicit.verdict import Verdict, decide
 from pluralign.evaluate.rewards.scored import read_sigmas, score_sources
@@ -78,6 +79,7 @@ class Chosen:
         rows = [
             {
                 "prompt": one.prompt,
+                **columns_of(one.prompt),
                 "completion": one.completions[best],
                 "sample": one.samples[best],
                 "rewards": {

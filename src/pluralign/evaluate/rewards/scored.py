@@ -16,6 +16,7 @@ from pluralign.core.files import check_beginning
 from pluralign.core.jsonl import read_rows
 from pluralign.core.resumable import OneAtATime, run_batches
 from pluralign.data.answers import Answers
+from pluralign.data.columns import columns_of
 from pluralign.lm.backbone import resolve_dtype
 from pluralign.lm.completion_trees import describe_cuts
 from pluralign.lm.dtypes import DTypeName
@@ -223,7 +224,9 @@ def _require_finite(rewards: Mapping[str, Sequence[float]], name: str, answers: 
 
 
 def _digest(answers: Sequence[Answers]) -> str:
-    return digest([json.dumps([(one.prompt, one.completions) for one in answers]).encode()])
+    # A prompt's tools are no part of its messages. Without any, files of earlier versions are as before.
+    read = [(one.prompt, one.completions, *filter(None, [columns_of(one.prompt)])) for one in answers]
+    return digest([json.dumps(read).encode()])
 
 
 def _is_of(path: Path, run: Mapping[str, Any], rows: int) -> bool:
