@@ -13,6 +13,7 @@ from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.files import write_json
 from pluralign.evaluate.rewards.score_rows import score_rows
 from pluralign.folders.card import Card
+from pluralign.learn.texts.modpo import open_margin
 from pluralign.rewards.ensemble import (
     RewardEnsemble,
     Scale,
@@ -23,7 +24,7 @@ from pluralign.rewards.ensemble import (
     save_ensemble,
     scale_of,
 )
-from pluralign.rewards.identity import reward_identity
+from pluralign.rewards.identity import reward_identity, reward_provenance
 from pluralign.rewards.open import load_reward
 from pluralign.rewards.reward_model import load_reward_model
 
@@ -111,15 +112,20 @@ def test_rewards_of_changed_weights_have_another_identity(made, tmp_path, monkey
     tokenizer.save_pretrained("other")
     before = [reward_identity("both"), reward_identity("classifier:other")]
     assert before == [reward_identity("both"), reward_identity("classifier:other")]
+    margin = open_margin("both").provenance
     shutil.rmtree("rm1")
     shutil.copytree(made / "rm0", "rm1")
     torch.nn.init.ones_(model.score.weight)
     model.save_pretrained("other")
     for old, spec in zip(before, ("both", "classifier:other"), strict=True):
         assert reward_identity(spec) != old
-    before = reward_identity("classifier:other")
+    assert open_margin("both").provenance != margin
+    known = (reward_identity, reward_provenance, lambda spec: open_margin(spec).provenance)
+    before = [identify("classifier:other") for identify in known]
+    assert before == [identify("classifier:other") for identify in known]
     (tmp_path / "other" / "chat_template.jinja").write_text("{{ messages }}")
-    assert reward_identity("classifier:other") != before
+    for identify, old in zip(known, before, strict=True):
+        assert identify("classifier:other") != old
 
 
 def test_rows_scored_by_other_members_are_not_continued(made, tmp_path, monkeypatch):

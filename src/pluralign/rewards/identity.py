@@ -40,15 +40,15 @@ def reward_card(spec: str) -> Path:
 
 def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
     """What a reward was trained on: name, method, objective, seed, data and base model from its card, and the
-    card's digest, which changes with the weights; for an ensemble, also of each member; for a function, its
-    digest (`function_digest`).
+    card's digest, which changes with the weights; for an ensemble, also of each member; for a function
+    (`function_digest`) and for a classifier's folder, a digest.
 
     Args:
         reward: A reward, an argument of `load_reward`, or a function.
 
     Returns:
-        JSON values; empty for a reward that has no card, such as a classifier from the hub, and for a
-        function without source, such as a built-in one.
+        JSON values; empty for a reward without files, such as a classifier from the hub, and for a function
+        without source, such as a built-in one.
 
     Raises:
         InputError: The card cannot be read.
@@ -65,7 +65,7 @@ def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
         # An exported folder has a copy of the card.
         path = path.with_name(CARD_COPY)
     if not path.is_file():
-        return {}
+        return _files_of(spec)
     if spec.startswith(f"{FUNCTION}:"):
         return {"digest": file_digest(path)}
     content = read_json(path)
@@ -74,6 +74,14 @@ def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
     if members := _members(spec, path):
         found["members"] = [reward_provenance(member) for member in members]
     return found
+
+
+def _files_of(spec: str) -> dict[str, str]:
+    """Digest of the files of a reward without a card, such as a classifier's folder; empty without files."""
+    if spec.startswith((f"{FUNCTION}:", f"{ENDPOINT}:")):
+        return {}
+    _, *files = reward_identity(spec)
+    return {"digest": digest([json.dumps(files).encode()])} if files else {}
 
 
 def _trained_on(card: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from pluralign.lm.dtypes import DTypeName
 from pluralign.losses.contrastive import labelled_accuracy, modpo
 from pluralign.rewards.endpoint import EndpointReward
 from pluralign.rewards.function import FunctionReward
-from pluralign.rewards.identity import reward_card, reward_provenance
+from pluralign.rewards.identity import reward_provenance
 from pluralign.rewards.open import CLOSED_FORM, load_closed_form, load_reward, require_reward
 from pluralign.rewards.reward import Reward, template_of
 from pluralign.rewards.reward_model import RewardModel
@@ -155,11 +155,15 @@ def open_margin(spec: str, dtype: DTypeName = "float32") -> Margin:
     precision = resolve_dtype(dtype)
     scorer = load_reward(spec, dtype=precision)
     # The card has the figures of its training, so that two states of a folder have different digests.
-    card_digest = source_digest(reward_card(spec)).get("file_digest", "")
+    known = reward_provenance(spec)
+    card_digest, members = (
+        known.get("digest", ""),
+        [one.get("digest", "") for one in known.get("members", ())],
+    )
     if isinstance(scorer, EndpointReward):
         card_digest = scorer.identity["folder"]
     provenance: dict[str, Any] = {"source": spec, "card": card_digest, "dtype": str(precision)}
-    return Margin(scorer, provenance=provenance)
+    return Margin(scorer, provenance=provenance | ({"members": members} if members else {}))
 
 
 def policy_margin(policy: str | Path, dtype: DTypeName = "float32") -> Margin:
