@@ -22,7 +22,6 @@ from pluralign.core.locks import only_one_in
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.tensors import read_tensors
 from pluralign.learn.phase import Phase
-from pluralign.learn.random_state import kept_random_state
 from pluralign.learn.sharding import (
     ShardedLoss,
     check_checkpoint,
@@ -32,6 +31,7 @@ from pluralign.learn.sharding import (
 )
 from pluralign.learn.steps import PartsTrainer, StepLoss
 from pluralign.lm.device import default_device
+from pluralign.lm.tensors import kept_random_state
 
 _accelerate: Any = import_module("accelerate")
 _CURVE_POINTS = 50

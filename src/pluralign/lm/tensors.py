@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -17,11 +19,25 @@ _checkpoint: Any = checkpoint
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Seed PyTorch's random numbers for a block, such as one that draws initial weights; the state of the
-    CPU's generator is restored afterwards."""
-    with _torch.random.fork_rng(devices=[]):
+    """Seed PyTorch's random numbers for a block, such as one that draws initial weights."""
+    with kept_random_state():
         _torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def kept_random_state() -> Generator[None]:
+    """Restore the states of Python's, NumPy's and PyTorch's random numbers after a block: they are the
+    caller's, who would draw the same numbers again after each block that seeds them."""
+    # Asking for the states of GPUs that are not in use would initialise them.
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state
+    with _torch.random.fork_rng(devices=list(gpus)):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def to_list(values: Tensor) -> list[Any]:

@@ -17,7 +17,6 @@ from transformers import PrinterCallback
 
 from pluralign.core import InputError
 from pluralign.learn.engine import processes
-from pluralign.learn.random_state import kept_random_state
 from pluralign.learn.texts.adversarial.forest_trainer import forest_trainer
 from pluralign.learn.texts.adversarial.vllm_sampling import VLLMSampling
 from pluralign.learn.texts.precision import is_mixed
@@ -27,7 +26,7 @@ from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.device import default_device
 from pluralign.lm.prompts import prompt_ids
-from pluralign.lm.tensors import seeded
+from pluralign.lm.tensors import kept_random_state, seeded
 
 Reward = Callable[[Sequence[str], Sequence[str]], list[float]]
 """Function from prompts and completions (one per prompt) to rewards."""
