@@ -44,6 +44,16 @@ def test_rows_in_memory_are_the_rows_of_a_file(tmp_path):
         load_pairs(parts, split="validation")
 
 
+def test_splits_of_other_names_are_said_not_to_be_read(caplog):
+    parts = {"train": ROWS[:9], "val": ROWS[9:]}
+    assert len(load_pairs(parts, "good")) == 9
+    assert "splits val are not read: only train, validation and test are" in caplog.text
+    caplog.clear()
+    load_pairs(parts, "good", split="train")
+    load_pairs({"train": ROWS[:9], "validation": ROWS[9:]}, "good")
+    assert not caplog.text
+
+
 def test_rows_of_a_data_frame_are_its_rows():
     frame = pandas.DataFrame(ROWS)
     assert texts(load_pairs(frame, "good")) == texts(load_pairs(ROWS, "good"))

@@ -17,6 +17,7 @@ from pluralign.core import InputError
 from pluralign.core.digests import files_digest
 from pluralign.core.splits import SPLITS, Split
 
+_log = getLogger(__name__)
 Row = Mapping[str, Any]
 
 Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
@@ -141,6 +142,11 @@ def _wanted(
             f"has no split {split or 'train, validation or test'}; it has {', '.join(map(str, loaded))}",
             path=source,
         )
+    if split is None and (others := [str(name) for name in loaded if name not in known]):
+        _log.warning(
+            "%srows of the splits %s are not read: only train, validation and test are",
+            "" if source is None else f"{source}: ", ", ".join(others),
+        )  # fmt: skip
     return wanted
 
 
