@@ -1,4 +1,5 @@
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -6,10 +7,18 @@ import pytest
 import pluralign as pl
 from pluralign.core import Comparison, InputError
 from pluralign.core.checks import checked
-from pluralign.core.files import read_json, replace_when_whole, write_json
+from pluralign.core.files import read_json, replace_when_whole, write_json, write_text
 from pluralign.core.records import write_records
+from pluralign.core.resumable import run_batches
 from pluralign.pair.pairs import pair
 from pluralign.steer.policy_folders import named_folders
+
+
+def in_rows(path: Path) -> None:
+    run_batches(path, {}, ["new"], lambda some: [{"text": one} for one in some], batch=1, shown=False)
+
+
+WRITERS: list[Callable[[Path], object]] = [lambda path: write_text(path, "new"), in_rows]
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
@@ -73,3 +82,28 @@ def _annotated(path):
     sides = [pl.Segment(f"t{i}", 0, (pl.Step(said, i),)) for i in (0, 1)]
     write_records(path, "annotations", [pl.Annotation(Comparison(*sides), "kind", "me", "first")])
     return [f"~/{path.name}"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_link_stays_and_the_file_behind_it_is_written(
+    write: Callable[[Path], object], tmp_path: Path
+) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "file.txt").write_text("old")
+    link = tmp_path / "link.txt"
+    link.symlink_to("far/file.txt")
+    write(link)
+    assert link.is_symlink()
+    assert "new" in (tmp_path / "far" / "file.txt").read_text()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["far", "file.txt", "link.txt"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_what_is_no_file_is_not_replaced(write: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(pipe := tmp_path / "pipe")
+    (folder := tmp_path / "folder").mkdir()
+    for path, what in ((pipe, "a device or a pipe"), (folder, "a folder")):
+        with pytest.raises(InputError, match=f"{path.name}: is {what}; expected a file"):
+            write(path)
+    assert pipe.is_fifo()
+    assert len(list(tmp_path.iterdir())) == 2

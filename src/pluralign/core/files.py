@@ -39,6 +39,22 @@ def in_home(path: str | Path) -> str | Path:
     return type(path)(os.path.expanduser(path))  # noqa: PTH111
 
 
+def file_to_write(path: str | Path) -> Path:
+    """The file that an output replaces: of a link, what it points to.
+
+    Raises:
+        InputError: There is a folder, or a device or a pipe, which a file cannot replace.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            what = "a folder" if path.is_dir() else "a device or a pipe"
+            raise InputError(f"is {what}; expected a file", path=path)
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"cannot be written: {error}", path=path) from error
+
+
 @contextlib.contextmanager
 def replace_when_whole(path: str | Path) -> Generator[Path]:
     """Provide a temporary path next to ``path`` to write to; rename it to ``path`` on success and remove it
@@ -48,11 +64,12 @@ def replace_when_whole(path: str | Path) -> Generator[Path]:
         InputError: The disk is full, or the path cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = file_to_write(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
     finally:

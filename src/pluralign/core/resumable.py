@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from pluralign.core.errors import InputError
+from pluralign.core.files import file_to_write
 from pluralign.core.progress import ProgressBar
 
 Item = TypeVar("Item")
@@ -141,7 +142,7 @@ class RowsInProgress:
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self.path = Path(path)
+        self.path = file_to_write(path)
         self._partial = self.path.with_name(f".{self.path.name}.partial")
         header = json.dumps({"run": run}, sort_keys=True, default=str).encode() + b"\n"
         self.done = 0
