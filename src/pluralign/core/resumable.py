@@ -170,7 +170,9 @@ class RowsInProgress:
     def __exit__(self, *error: object) -> None:
         """Close the file; nothing is left of a run that failed before its first row."""
         unfinished = not self._handle.closed and self._is_own()
-        self._handle.close()
+        # What a full disk did not take has been reported, and is written again here.
+        with contextlib.suppress(OSError):
+            self._handle.close()
         if self.done or not unfinished:
             return
         with contextlib.suppress(OSError):
