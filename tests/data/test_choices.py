@@ -156,3 +156,12 @@ def test_options_that_were_not_offered_in_columns_with_a_colon():
     row = {"t:1": 1, "t:2": 2, "t:3": None, "by:1": "bus", "by:2": "car", "by:3": None, "choice": 1}
     (found,) = pl.load_choices([row], values=["time=-t:{}", "bus=by:{}:bus"], chosen="choice")
     assert found.question.values == ({"time": -1.0, "bus": 1.0}, {"time": -2.0, "bus": 0.0})
+
+
+def test_people_whose_names_are_numbers_are_told_apart_by_their_texts(tmp_path):
+    rows = "".join(f"{who},1,2,1,2\n" for who in ("007", "7", "1e1", "10", "8.0"))
+    (table := tmp_path / "t.csv").write_text(f"id,t1,t2,c1,c2\n{rows}".replace("c2\n", "chosen\n", 1))
+    found = pl.load_choices(table, values=["t=t{}"], person="id")
+    assert [choice.by for choice in found] == ["007", "7", "1e1", "10", "8"]
+    found = pl.load_choices(table, values=["t=t{}"], person="id, c1")
+    assert found[0].by == "007, 1"

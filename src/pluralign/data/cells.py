@@ -30,7 +30,9 @@ def person_of(table: Table, number: int, row: Row, column: str) -> str:
     found: list[str] = []
     for one in [column] if column in row else column.split(","):
         cell = cell_of(table, number, row, one.strip())
-        found.append("" if is_empty(cell) else plain(cell))
+        name = "" if is_empty(cell) else plain(cell)
+        # Cells of people are texts, in which other programs write numbers with a decimal point.
+        found.append(name[:-2] if name.endswith(".0") and name[:-2].isdigit() else name)
         if not found[-1]:
             raise table.error("is empty; expected the name of a person", row=number, field=one.strip())
     return ", ".join(found)

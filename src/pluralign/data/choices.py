@@ -79,7 +79,7 @@ def read_choices(data: Data, columns: ChoiceColumns) -> Examples[Choice]:
     Raises:
         InputError: See `load_choices`.
     """
-    table = open_choices(data)
+    table = open_choices(data, columns.person)
     counts: Counter[str] = Counter(questions=0, missing=0)
     found = list(table_rows(table, columns, counts) if columns.values else _own_rows(table, columns))
     if not found:
@@ -150,10 +150,15 @@ def save_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def open_choices(data: Data) -> Table:
-    """A table; JSON lines are read row by row, because a column may hold numbers, lists and texts."""
+def open_choices(data: Data, person: str = "") -> Table:
+    """A table; JSON lines are read row by row, because a column may hold numbers, lists and texts.
+
+    Args:
+        data: See `load_pairs`.
+        person: Column that names the person, or several; the people 7 and 007 are two.
+    """
     if not isinstance(data, str | Path) or not str(data).endswith(".jsonl"):
-        return open_table(data)
+        return open_table(data, texts=(person, *(one.strip() for one in person.split(","))))
     rows = [fields.row for fields in read_rows(data)]
     return Table(Path(data).name, str(data), {"train": rows}, assigned=False)
 

@@ -45,7 +45,7 @@ def load_contests(data: Data, sides: Sequence[str], *, person: str = "") -> list
     columns = [one.partition("=")[::2] for one in sides]
     if len(columns) != 2 or not all(name and score for name, score in columns):
         raise InputError(f"expected NAMES=SCORES twice, found {' '.join(sides)!r}", field="sides")
-    table = open_choices(data)
+    table = open_choices(data, person)
     cases: list[tuple[int, str, tuple[str, str], tuple[float, float]]] = []
     for number, (_, _, row) in enumerate(table.rows(), start=1):
         (one, first), (other, second) = (

@@ -6,7 +6,7 @@ import glob
 import gzip
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from logging import getLogger
@@ -71,13 +71,14 @@ class Table:
         return InputError(message, path=self.path, row=row, field=field)
 
 
-def open_table(data: Data, split: Split | None = None) -> Table:
+def open_table(data: Data, split: Split | None = None, texts: Sequence[str] = ()) -> Table:
     """Open a data set as a table of rows.
 
     Args:
         data: See `Data`.
         split: Split to read, of a source with splits; split that the rows belong to, of one without. None
             reads all splits.
+        texts: Further columns of tables whose cells are texts whatever they look like: names of people.
 
     Raises:
         InputError: The source or split does not exist, or a file cannot be read (the error names the line).
@@ -87,7 +88,7 @@ def open_table(data: Data, split: Split | None = None) -> Table:
     data = unframed(data)
     if isinstance(data, str | Path):
         name = Path(str(data).rstrip("/")).name if Path(data).exists() else str(data)
-        parts = _read(data, split)
+        parts = _read(data, split, texts)
         return Table(name, str(data), parts, split is not None or len(parts) > 1)
     if isinstance(data, Mapping):
         parts = _wanted(cast("Mapping[str, Iterable[Row]]", data), split, None)
@@ -115,7 +116,7 @@ def objective_of(data: Data) -> str:
     return Path(str(data).rstrip("/")).name.split(".")[0] if isinstance(data, str | Path) else ""
 
 
-def _read(source: str | Path, split: Split | None) -> Mapping[Split, Iterable[Row]]:
+def _read(source: str | Path, split: Split | None, texts: Sequence[str]) -> Mapping[Split, Iterable[Row]]:
     path = Path(source)
     if path.is_file():
         suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
@@ -125,7 +126,12 @@ def _read(source: str | Path, split: Split | None) -> Mapping[Split, Iterable[Ro
             raise InputError(f"expected one of {kinds} (or these with .gz)", path=path)
         named: Split = split or "train"
         # A name with brackets or an asterisk would be a pattern, which other files may match.
-        return {named: _load(source, builder, data_files={"train": [glob.escape(str(path))]})["train"]}
+        # Otherwise a completion "None" or "N/A" would count as missing, and "42" or "007" as a number.
+        more: dict[str, Any] = {"keep_default_na": False, **_texts(source, texts), **_separators(source)}
+        files = {"train": [glob.escape(str(path))]}
+        return {
+            named: _load(source, builder, data_files=files, **(more if builder == "csv" else {}))["train"]
+        }
     looks_local = str(source).startswith((".", "/", "~")) or path.suffix.lower() in (*_BUILDERS, ".gz")
     if looks_local and not path.exists():
         raise InputError("no such file or folder", path=source)
@@ -152,9 +158,6 @@ def _wanted(
 
 def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, Iterable[Row]]:
     datasets: Any = import_module("datasets")  # heavy
-    if builder == "csv":
-        # Otherwise a completion "None" or "N/A" would count as missing, and "42" or "007" as a number.
-        arguments |= {"keep_default_na": False, **_texts(source), **_separators(source)}
     logging: Any = datasets.logging
     hub = getLogger("huggingface_hub")
     hidden, verbosity, hub_level = datasets.are_progress_bars_disabled(), logging.get_verbosity(), hub.level
@@ -235,10 +238,10 @@ def _opened(path: Path) -> Any:
     return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def _texts(source: str | Path) -> dict[str, Any]:
+def _texts(source: str | Path, more: Sequence[str]) -> dict[str, Any]:
     """Argument of pandas for columns of texts."""
     chosen = ("chosen",) if b"rejected" in _first_line(source) else ()
-    return {"converters": dict.fromkeys((*_TEXTS, *chosen), str)}
+    return {"converters": dict.fromkeys((*_TEXTS, *chosen, *more), str)}
 
 
 def _separators(source: str | Path) -> dict[str, str]:

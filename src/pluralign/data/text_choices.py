@@ -75,7 +75,7 @@ def load_text_choices(data: Data, columns: TextColumns, values_of: ValuesOf) -> 
         raise InputError("name the column of one option's text (option) or of all (options)", field="option")
     if columns.options and (columns.rank or columns.rating):
         raise InputError("needs one row per option", field="rank" if columns.rank else "rating")
-    table = open_choices(data)
+    table = open_choices(data, columns.person)
     asked = list(_of_options(table, columns) if columns.option else _of_questions(table, columns))
     if not asked:
         raise table.error("holds no choice")
