@@ -141,6 +141,11 @@ def test_in_memory(tmp_path, monkeypatch):
     assert found.fingerprint != load_backbone("tiny-random").fingerprint
     with pytest.raises(InputError, match="a loaded model must be as its name loads it"):
         fit_policy(ROWS, model=found, **settings)
+    changed = load_backbone("tiny-random")
+    with torch.no_grad():
+        next(changed.model.parameters()).mul_(1.5)
+    with pytest.raises(InputError, match="a loaded model must be as its name loads it"):
+        fit_policy(ROWS, model=changed, **settings)
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path):

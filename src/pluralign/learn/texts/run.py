@@ -15,7 +15,7 @@ from pluralign.core.checks import require
 from pluralign.data.reading import holds_quoted
 from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
-from pluralign.lm.backbone import Backbone, load_backbone
+from pluralign.lm.backbone import Backbone, fingerprint_of, load_backbone
 from pluralign.rewards.heads import RewardHead
 
 
@@ -78,7 +78,9 @@ def make_run(
     """
     if isinstance(model, Backbone):
         try:
-            same = load_backbone(model.name, dtype=model.dtype).fingerprint == model.fingerprint
+            named = load_backbone(model.name, dtype=model.dtype)
+            # Its weights may have been changed since it was loaded.
+            same = named.fingerprint == fingerprint_of(model.model, model.tokenizer)
         except InputError:
             same = False
         if not same:
