@@ -165,3 +165,19 @@ def test_people_whose_names_are_numbers_are_told_apart_by_their_texts(tmp_path):
     assert [choice.by for choice in found] == ["007", "7", "1e1", "10", "8"]
     found = pl.load_choices(table, values=["t=t{}"], person="id, c1")
     assert found[0].by == "007, 1"
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        # Groups of thousands, as German spreadsheets write formatted cells.
+        (["1.200", "0,5", "950", "1.234.567,25"], [1200.0, 0.5, 950.0, 1234567.25]),
+        # Decimal points between semicolons.
+        (["1.200", "0.5", "950", "2.5"], [1.2, 0.5, 950.0, 2.5]),
+    ],
+)
+def test_points_in_tables_with_decimal_commas_group_thousands(tmp_path, cells, expected):
+    rows = "".join(f"{cell};1;04.05.2026;1\r\n" for cell in cells)
+    (table := tmp_path / "t.csv").write_text(f"t1;t2;day;chosen\r\n{rows}")
+    found = pl.load_choices(table, values=["t=t{}"])
+    assert [choice.question.values[0]["t"] for choice in found] == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, cast
 from pluralign.core import InputError
 from pluralign.core.digests import files_digest
 from pluralign.core.splits import SPLITS, Split
+from pluralign.data.table_files import opened, reading_of_table
 
 _log = getLogger(__name__)
 Row = Mapping[str, Any]
@@ -24,9 +24,6 @@ Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
 """A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder, a hub id, a ``datasets.Dataset`` or
 ``datasets.DatasetDict``, a ``pandas.DataFrame``, a mapping from splits to rows, or any iterable of rows
 (mappings by column)."""
-
-_TEXTS = ("prompt", "completion", "rejected", "system")
-"""Columns of tables whose cells are texts whatever they look like; and "chosen", next to "rejected"."""
 
 _BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
@@ -126,12 +123,9 @@ def _read(source: str | Path, split: Split | None, texts: Sequence[str]) -> Mapp
             raise InputError(f"expected one of {kinds} (or these with .gz)", path=path)
         named: Split = split or "train"
         # A name with brackets or an asterisk would be a pattern, which other files may match.
-        # Otherwise a completion "None" or "N/A" would count as missing, and "42" or "007" as a number.
-        more: dict[str, Any] = {"keep_default_na": False, **_texts(source, texts), **_separators(source)}
         files = {"train": [glob.escape(str(path))]}
-        return {
-            named: _load(source, builder, data_files=files, **(more if builder == "csv" else {}))["train"]
-        }
+        more = reading_of_table(path, texts) if builder == "csv" else {}
+        return {named: _load(source, builder, data_files=files, **more)["train"]}
     looks_local = str(source).startswith((".", "/", "~")) or path.suffix.lower() in (*_BUILDERS, ".gz")
     if looks_local and not path.exists():
         raise InputError("no such file or folder", path=source)
@@ -227,41 +221,11 @@ def _is_json(file: str) -> bool:
 
 
 def _json_rows(path: Path) -> list[Row]:
-    with _opened(path) as handle:
+    with opened(path) as handle:
         text = handle.read().decode("utf-8-sig")
     if text.startswith("["):
         return json.loads(text)
     return [json.loads(line) for line in text.split("\n") if line.strip()]
-
-
-def _opened(path: Path) -> Any:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _texts(source: str | Path, more: Sequence[str]) -> dict[str, Any]:
-    """Argument of pandas for columns of texts."""
-    chosen = ("chosen",) if b"rejected" in _first_line(source) else ()
-    return {"converters": dict.fromkeys((*_TEXTS, *chosen, *more), str)}
-
-
-def _separators(source: str | Path) -> dict[str, str]:
-    """Arguments of pandas for tables with tabs, or with semicolons and (then) commas in numbers."""
-    if Path(source).name.lower().removesuffix(".gz").endswith(".tsv"):
-        return {"sep": "\t"}
-    first = _first_line(source)
-    return {"sep": ";", "decimal": ","} if b";" in first and b"," not in first else {}
-
-
-def _first_line(source: str | Path) -> bytes:
-    """First line of a table; empty if it cannot be read."""
-    path = Path(source)
-    if not path.is_file():
-        return b""
-    try:
-        with _opened(path) as handle:
-            return handle.readline()
-    except (OSError, EOFError):
-        return b""
 
 
 def _unshifted(rows: Any, source: str | Path) -> Any:
@@ -284,7 +248,7 @@ def _explain(source: str | Path) -> Iterator[InputError]:
     if not path.is_file() or not name.endswith((".jsonl", ".json")):
         return
     try:
-        with _opened(path) as handle:
+        with opened(path) as handle:
             if name.endswith(".json") and handle.read(64).lstrip().startswith(b"["):
                 return
             handle.seek(0)
