@@ -125,3 +125,14 @@ def test_changed_answers_and_answers_to_another_question_are_refused(comparisons
     with pytest.raises(InputError, match="is 'second' here, and was imported as 'first'"):
         annotate_comparisons(comparisons, out, SCORE, import_sheet(sheet, comparisons), progress=False)
     assert out.read_bytes() == before
+
+
+def test_empty_rows_that_a_spreadsheet_adds_are_none(comparisons, tmp_path):
+    export_sheet(comparisons, SCORE, sheet := tmp_path / "sheet.csv")
+    with sheet.open("a", encoding="utf-8", newline="") as handle:
+        handle.write(",,,,,\r\n, ,,,,,,\r\n\r\n")
+    assert import_sheet(sheet, comparisons).answers == {}
+    with sheet.open("a", encoding="utf-8", newline="") as handle:
+        handle.write(",,,,,first\r\n")
+    with pytest.raises(InputError, match="field 'comparison': unknown comparison: ''"):
+        import_sheet(sheet, comparisons)

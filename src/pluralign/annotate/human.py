@@ -194,7 +194,10 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 if column not in (reader.fieldnames or ()):
                     raise InputError("has no such column", path=path, row=1, field=column)
             # Cells may contain line breaks, so row numbers differ from line numbers.
-            yield from enumerate(reader, start=2)
+            for number, row in enumerate(reader, start=2):
+                # Spreadsheets add empty rows below a table.
+                if any((row[name] or "").strip() for name in reader.fieldnames or ()):
+                    yield number, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot be read: {error}", path=path) from error
 
