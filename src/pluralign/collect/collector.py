@@ -219,8 +219,6 @@ def trajectories_header(
     return {
         "story": info.name,
         "first_decision": first.key if first else None,
-        # A changed story may have the same first page.
-        "play": play_digest(game),
         "max_points": {info.name: info.max_points},
         **further,
         "policy": policy,
@@ -228,6 +226,8 @@ def trajectories_header(
         "seed": seed,
         "max_steps": max_steps,
         "objectives": [o.to_json() for o in objectives],
+        # A changed story may have the same first page. Last, since other differences say more.
+        "play": play_digest(game),
     }
 
 

@@ -125,7 +125,6 @@ def play_weightings(
         weights.require_known(list(policies))
     settings = {
         "story": make_game().info.name,
-        "play": play_digest(make_game()),
         "policies": {o: p.name for o, p in policies.items()},
         "objectives": [o.name for o in objectives],
         "coefficients": [dict(o.coefficients) for o in objectives],
@@ -136,6 +135,7 @@ def play_weightings(
         "max_steps": max_steps,
         "greedy": greedy,
         **({"cards": dict(cards)} if cards else {}),
+        "play": play_digest(make_game()),
     }
     known: dict[tuple[float, ...], SweepPoint] = {}
     if path is not None and continues(path, KIND, settings):
