@@ -137,6 +137,17 @@ def test_the_callers_random_numbers_are_neither_seeded_nor_used(chain, tmp_path)
     assert fit() == first
 
 
+def test_gradients_that_are_switched_off_are_on_in_training(chain, tmp_path):
+    pairs = chain.pairs(20, 0)
+    found = []
+    for name, on in (("on", True), ("off", False)):
+        with torch.set_grad_enabled(on):
+            fit_cpl(pairs, store=toy.OneHot(chain), out=tmp_path / name, config=CPLConfig(**SMALL))
+            assert torch.is_grad_enabled() == on
+        found.append((tmp_path / name / "head.safetensors").read_bytes())
+    assert found[0] == found[1]
+
+
 def test_only_ties_move_nothing_away_from_the_reference(chain, tmp_path):
     pairs = [PreferencePair(p.chosen, p.rejected, "treasure", weight=0.5) for p in chain.pairs(30, 0)]
     config = CPLConfig(**SMALL, bc_share=0.0, kl=True, conservative_bias=1.0)

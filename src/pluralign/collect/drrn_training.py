@@ -227,6 +227,7 @@ class _Run:
         mean = float(np.mean(np.abs(self.finished))) if self.finished else 0.0
         self.scale = mean if mean > 0 else 1.0
 
+    @torch.enable_grad()
     def _update(self) -> None:
         now, actions, rewards, after, visits = self.memory.sample(self.random, self.config.batch_size)
         scaled = rewards / self.scale

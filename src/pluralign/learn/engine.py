@@ -61,6 +61,7 @@ class Schedule(Dataset[Tensor]):
         return self._order[places]
 
 
+@torch.enable_grad()
 def train_phase(module: nn.Module, phase: Phase) -> list[dict[str, float]]:
     """Train a module, from its last training checkpoint if there is one.
 

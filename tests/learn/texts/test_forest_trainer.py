@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import random
 
 import pytest
 import torch
@@ -32,6 +33,16 @@ def run(tmp_path, sampling, policy=None, **options):
         policy, PROMPTS, rewarded, training=training, samples=4, sampling=sampling, seed=0, folder=tmp_path
     )  # fmt: skip
     return policy
+
+
+def test_the_callers_random_numbers_and_gradients_stay_as_they_were(tmp_path):
+    run(tmp_path / "first", Decoding(4))  # libraries draw numbers while they are imported
+    before = random.getstate(), torch.get_rng_state()
+    with torch.no_grad():
+        run(tmp_path / "second", Decoding(4))
+        assert not torch.is_grad_enabled()
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

@@ -87,6 +87,13 @@ def test_4_bits_shards_and_checkpointing_take_less(tmp_path):
     )
 
 
+def test_the_estimate_is_that_of_a_backward_pass_where_gradients_are_switched_off():
+    training = Training(lora_rank=4, **SMALL)
+    expected = estimate_memory("tiny-random", training=training)
+    with torch.no_grad():
+        assert estimate_memory("tiny-random", training=training) == expected
+
+
 def test_the_command_prints_a_table(capsys, tmp_path):
     with pytest.raises(SystemExit) as ended:
         main(

@@ -148,6 +148,13 @@ def test_in_memory(tmp_path, monkeypatch):
         fit_policy(ROWS, model=changed, **settings)
 
 
+def test_gradients_that_are_switched_off_are_on_in_training():
+    settings = {"model": "tiny-random", "loss": own, "training": TRAINING}
+    expected = fit_policy(ROWS, **settings).fingerprint
+    with torch.no_grad():
+        assert fit_policy(ROWS, **settings).fingerprint == expected
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path):
     training = Training(
         epochs=np.int64(1), batch_size=np.int64(4), learning_rate=np.float32(1e-3), lora_rank=np.int64(2)

@@ -113,6 +113,7 @@ class StoryRounds:
             found |= {"multipliers": self._weighting.multipliers, "missed": self._weighting.missed}
         return found
 
+    @torch.enable_grad()
     def train(self) -> None:
         """All rounds that are left, from the last measurement."""
         if self._path.exists():

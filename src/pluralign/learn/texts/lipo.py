@@ -137,6 +137,7 @@ def _check_rows(rows: Sequence[RankedCompletions]) -> None:
         raise InputError(f"expected lists of one length, found {sizes[0]} and {sizes[-1]} completions")
 
 
+@torch.enable_grad()
 def _check_loss(loss: ListwiseLoss, size: int) -> None:
     """Call a loss once with made-up numbers, so that errors are found before training starts."""
     lists = size + 1  # another number, so that the two axes cannot be confused

@@ -129,6 +129,7 @@ def _prepared(network: Any, training: Training, reward: bool) -> Any:
     return network.eval()
 
 
+@torch.enable_grad()
 def _step(network: Any, training: Training, reward: bool) -> tuple[int, int, int]:
     """Bytes of activations, of logits, and of temporary tensors at the peak, of one forest of several."""
     forest = _forest(training)

@@ -83,6 +83,7 @@ def over_labels(loss: Callable[[], Tensor], flipped: Callable[[], Tensor], batch
     return label_expectation(losses, flipped(), batch.weights) * batch.share
 
 
+@torch.enable_grad()
 def check_loss(loss: Callable[..., object], arguments: Sequence[str]) -> None:
     """Call a loss once with made-up numbers, so that errors are found before training starts.
 

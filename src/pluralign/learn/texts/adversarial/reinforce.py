@@ -52,6 +52,7 @@ def fresh_policy(model: str, weights: Mapping[str, Tensor], training: Training, 
     return dataclasses.replace(backbone, model=network.eval())
 
 
+@torch.enable_grad()
 def reinforce(
     backbone: Backbone, prompts: Sequence[str], reward: Reward, *,
     training: Training, samples: int, sampling: Decoding, seed: int, folder: Path,
@@ -90,6 +91,7 @@ def reinforce(
     steps = training.steps(len(prompts) * samples)
     longest = max(len(prompt_ids(backbone.tokenizer, text)) for text in prompts) + sampling.max_new_tokens
     size = _completions_at_once(training.batch_size, training.token_budget // longest)
+    # Trainer seeds all random numbers, those of the user too.
     with _known_warnings(), kept_random_state():
         settings = config(
             output_dir=str(folder), max_steps=steps, per_device_train_batch_size=size,
