@@ -32,6 +32,10 @@ class Examples(Sequence[Example]):
     template: Template | None = None
     source: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def __repr__(self) -> str:
+        # A notebook would show the texts of all rows.
+        return f"<{len(self.rows)} examples, counts {dict(self.counts)}>"
+
     def __len__(self) -> int:
         return len(self.rows)
 

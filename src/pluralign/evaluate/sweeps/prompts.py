@@ -47,6 +47,11 @@ class TextSweep:
 
     report: TextReport
 
+    def __repr__(self) -> str:
+        # A notebook would show all texts.
+        prompts, found = len(self.report.prompts), self.hypervolume.with_interval()
+        return f"<sweep of {len(self.points)} weightings, {prompts} prompts, hypervolume {found}>"
+
     @property
     def sides(self) -> tuple[SideFront, ...]:
         """The steered policies and the alternatives, with points, front and hypervolume of each."""

@@ -48,6 +48,10 @@ class StorySweep:
     report: Report
     points: tuple[SweepPoint, ...]
 
+    def __repr__(self) -> str:
+        # A notebook would show the returns of all episodes.
+        return f"<sweep of {len(self.points)} weightings, story {self.report.story}>"
+
     @property
     def front(self) -> list[SweepPoint]:
         """Points whose mean returns no other point dominates."""
