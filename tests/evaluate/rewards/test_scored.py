@@ -72,6 +72,21 @@ def test_prompts_that_sources_share_are_read_once(rewards, tmp_path, monkeypatch
     assert found["r0", "a"] != found["r1", "a"]
 
 
+def test_a_warning_is_about_the_texts_that_were_scored_here(rewards, tmp_path, caplog):
+    def warnings(number, **sources):
+        caplog.clear()
+        wanted = [("r0", name) for name in sources]
+        score_sources(rewards, sources, tmp_path / f"{number}.jsonl", wanted=wanted)
+        return caplog.messages
+
+    long = "x" * 2000
+    rewards["r0"].score(["p"], [long])
+    assert warnings(1, a=SOURCES["a"]) == []
+    (cut,) = warnings(2, a=rows(("p", long), ("q", "one")), b=SOURCES["b"])
+    assert cut.startswith("rewards by r0: 1 completion cut, ")
+    assert warnings(3, a=SOURCES["b"]) == []
+
+
 def test_rewards_on_one_trunk_score_together_and_are_continued(rewards, tmp_path, monkeypatch):
     alone = FunctionReward("brief", lambda prompts, texts: [-float(len(text)) for text in texts])
     scorers = {"r0": rewards["r0"], "brief": alone, "r1": rewards["r1"]}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,7 @@ def _score(
     opened = OneAtATime[str, dict[str, Reward]](
         lambda first: load_rewards({n: scorers[n] for n in groups[first]}, dtype=dtype or "float32")
     )
-    counts: dict[str, Mapping[str, int]] = {}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in scorers}
 
     def answers(task: _Task) -> int:
         return len(sources[task[1]][task[2]].completions)
@@ -145,8 +146,11 @@ def _score(
         asked: dict[str, list[Answers]] = {}
         for name, source, i in batch:
             asked.setdefault(name, []).append(sources[source][i])
+        # A loaded reward counts all that it has ever read.
+        before = {name: Counter(loaded[name].counts) for name in asked}
         found = _rewards({name: loaded[name] for name in asked}, asked)
-        counts.update({name: loaded[name].counts for name in asked})
+        for name in asked:
+            counts[name] += Counter(loaded[name].counts) - before[name]
         rows = {name: iter(own) for name, own in found.items()}
         return [
             {"scorer": name, "source": source, "prompt": i + 1, **next(rows[name])}
