@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pandas
 import pytest
 import torch
 
@@ -95,6 +96,13 @@ def test_a_conversation_goes_through_the_template(mix):
     said = mix.generate(CHAT, weights=weights(0.5), max_new_tokens=6, temperature=0)
     assert said == mix.generate(text, weights=weights(0.5), max_new_tokens=6, temperature=0)
     assert mix.generate([CHAT, CHAT], weights=weights(0.5), max_new_tokens=6, temperature=0) == [said, said]
+
+
+def test_a_column_of_a_data_frame_is_a_sequence_of_prompts(mix):
+    weights = dict.fromkeys(mix.objectives, 1 / len(mix.objectives))
+    texts = ["Say a:", "Say b:"]
+    expected = mix.generate(texts, weights=weights, max_new_tokens=3)
+    assert mix.generate(pandas.Series(texts, index=[7, 3]), weights=weights, max_new_tokens=3) == expected
 
 
 def test_a_function_may_choose_the_weights(mix):

@@ -64,7 +64,8 @@ def is_one(prompts: Prompt | Sequence[Prompt]) -> bool:
     for prompt in [prompts] if isinstance(prompts, str) else prompts:
         if isinstance(prompt, bytes) or not isinstance(prompt, str | Mapping | Sequence):
             raise InputError(f"expected a text or messages, found {prompt!r:.60}", field="prompts")
-    return isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], Mapping))
+    # A column of a data frame is indexed by its rows' names.
+    return isinstance(prompts, str) or isinstance(next(iter(prompts), None), Mapping)
 
 
 def weights_of_each(
