@@ -72,6 +72,10 @@ def replace_when_whole(path: str | Path) -> Generator[Path]:
         temporary.replace(target)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
+    except InputError as error:
+        if str(error.path) != str(temporary):
+            raise
+        raise InputError(error.message, path=path, row=error.row, field=error.field) from error
     finally:
         # If a parent is not a folder, unlink fails too and would hide the first error.
         with contextlib.suppress(OSError):
