@@ -103,6 +103,22 @@ def test_interval_covers_as_often_as_it_says():
     assert 178 <= covered <= 199
 
 
+@pytest.mark.parametrize("count", [5, 20])
+def test_intervals_of_few_comparisons_that_mostly_agree_hold_kappa(count):
+    """Raters who agree in 95 % of the cases often agree in all of 20: a resample then has no other answer."""
+    rng = np.random.default_rng(0)
+    shares = np.full((3, 3), 0.05 / 6)
+    np.fill_diagonal(shares, 0.95 / 3)
+    covered = 0
+    for n in range(200):
+        sample = rng.multinomial(count, shares.ravel()).reshape(3, 3)
+        found = agreement(*raters(sample), seed=n, resamples=300).all
+        covered += not found.low > 0.925 and not found.high < 0.925
+    assert 174 <= covered <= 200
+    same = agreement(*raters(((5, 0, 0), (0, 5, 0), (0, 0, 0)))).all
+    assert same.low < 0.9 < same.kappa == same.high == 1.0
+
+
 def test_seeded():
     one, other = raters(TABLE)
     assert agreement(one, other, seed=3) == agreement(one, other, seed=3)
