@@ -180,7 +180,10 @@ def judged(played, right, count=10_000):
 def test_agreement_with_labels(tower):
     for right in (True, False):
         found = label_agreement(judged(tower, right), tower, SCORE)
-        assert (found.right.share, found.right.low, found.right.high) == (float(right),) * 3
+        count, ends = found.right.decisions, (found.right.low, found.right.high)
+        assert found.right.share == ends[right] == float(right)
+        # That n of n decisions are right is no proof that all are: Wilson's interval ends at n / (n + z^2).
+        assert abs(ends[right] - ends[not right]) == pytest.approx(1 - count / (count + 1.95996**2), abs=1e-5)
         assert (found.agreement.without_ties.observed, found.agreement.all.kappa > 0.99) == (
             float(right),
             right,
@@ -205,8 +208,21 @@ def test_the_share_right_by_hand():
         told[wrong] = Annotation(answers[wrong].comparison, "score", "judge:j", preference)
         found = label_agreement(told, played, SCORE).right
         assert (found.share, found.comparisons, found.decisions) == (share, 4, 2)
-        # A resample is one decision twice, or both: the ends are the shares of the two decisions.
-        assert (found.low, found.high) == (pytest.approx(1 - (1 - share) * 4 / 3), 1.0)
+        # The two decisions agree by more than chance, so that the comparisons count as four: Wilson's ends.
+        ends = {3 / 4: (0.3006, 0.9544), 3.5 / 4: (0.3958, 0.9868)}[share]
+        assert (found.low, found.high) == pytest.approx(ends, abs=1e-4)
+
+
+def test_comparisons_of_one_decision_count_once():
+    """Three right comparisons of a single decision: Wilson's interval of one trial, 1 / (1 + z^2) to 1."""
+    played = [
+        trajectory("x", ("three", 0, 0)),
+        trajectory("y", ("three", 1, 1)),
+        trajectory("z", ("three", 2, 2)),
+    ]
+    found = label_agreement(judged(played, right=True), played, SCORE).right
+    assert (found.share, found.comparisons, found.decisions) == (1.0, 3, 1)
+    assert (found.low, found.high) == (pytest.approx(0.2065, abs=1e-4), 1.0)
 
 
 def test_no_labels_no_agreement(tower):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from pluralign.annotate.agreement import CONFIDENCE, RESAMPLES, Agreement, agreement
+from pluralign.annotate.agreement import CONFIDENCE, Agreement, agreement
 from pluralign.annotate.oracle import Oracle
 from pluralign.core import Annotation, Objective, Trajectory
 from pluralign.core.checks import require_at_least
@@ -21,7 +23,9 @@ class ShareRight:
 
     Args:
         share: Share over the comparisons with different labels.
-        low, high: Ends of the bootstrap interval, over decisions.
+        low, high: Ends of the 95 % interval: Wilson's for the effective number of comparisons (Korn and
+            Graubard 1998), as many independent ones as have the share's standard error over decisions. It is
+            not below the number of decisions and not above that of comparisons.
         comparisons: Number of comparisons with different labels.
         decisions: Number of decisions of these comparisons.
     """
@@ -63,7 +67,7 @@ def label_agreement(
         annotations: Annotations by one rater, of comparisons from `compare_options`.
         trajectories: Trajectories that the comparisons were made from.
         objective: Objective whose rewards are the labels.
-        seed: Random seed of the bootstraps.
+        seed: Random seed of the agreement's intervals.
 
     Returns:
         The agreement, or None if the trajectories have no rewards, only zeros, or no comparison with both
@@ -86,10 +90,10 @@ def label_agreement(
     if not known:
         return None
     found = agreement(known, annotations, seed=seed)
-    return LabelAgreement(found, _share_right(known, annotations, seed))
+    return LabelAgreement(found, _share_right(known, annotations))
 
 
-def _share_right(known: Sequence[Annotation], judged: Sequence[Annotation], seed: int) -> ShareRight | None:
+def _share_right(known: Sequence[Annotation], judged: Sequence[Annotation]) -> ShareRight | None:
     preferences = {a.comparison.id: a.preference for a in judged}
     right: dict[str, list[float]] = {}
     for label in known:
@@ -99,11 +103,21 @@ def _share_right(known: Sequence[Annotation], judged: Sequence[Annotation], seed
             right.setdefault(label.comparison.first.trajectory_id, []).append(worth)
     if not right:
         return None
-    sums = np.array([[sum(worths), len(worths)] for worths in right.values()], dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    # Comparisons of one decision are not independent, so whole decisions are resampled.
-    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES) @ sums
-    tail = (1 - CONFIDENCE) / 2
-    low, high = (float(x) for x in np.quantile(drawn[:, 0] / drawn[:, 1], [tail, 1 - tail]))
-    total, comparisons = sums.sum(0)
-    return ShareRight(float(total / comparisons), low, high, int(comparisons), len(sums))
+    sums = np.array([sum(worths) for worths in right.values()])
+    sizes = np.array([len(worths) for worths in right.values()])
+    share, comparisons, decisions = float(sums.sum() / sizes.sum()), int(sizes.sum()), len(sizes)
+    # Comparisons of a decision are not independent; a bootstrap over decisions has no width if all are right.
+    spread = float(((sums - share * sizes) ** 2).sum()) * decisions / max(decisions - 1, 1) / comparisons**2
+    effective = share * (1 - share) / spread if spread > 0 and decisions > 1 else decisions
+    low, high = _wilson(share, min(max(effective, decisions), comparisons))
+    return ShareRight(share, low, high, comparisons, decisions)
+
+
+def _wilson(share: float, number: float) -> tuple[float, float]:
+    """Ends of Wilson's score interval of a share of so many independent trials."""
+    square = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
+    middle = share + square / (2 * number)
+    half = math.sqrt(square * (share * (1 - share) / number + square / (4 * number**2)))
+    low, high = ((middle + sign * half) / (1 + square / number) for sign in (-1, 1))
+    # Rounding.
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
