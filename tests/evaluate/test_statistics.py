@@ -20,12 +20,12 @@ from pluralign.evaluate.statistics import (
     estimate,
     estimate_clusters,
     estimate_columns,
-    estimate_tail,
     paired_difference,
     percentile,
     resampling_weights,
     standard_error,
 )
+from pluralign.evaluate.tail import estimate_tail
 from pluralign.evaluate.values.drift import stance_drift
 from pluralign.evaluate.values.stances import StanceQuestion
 

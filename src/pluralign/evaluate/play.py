@@ -12,7 +12,8 @@ from pluralign.core import InputError, Objective, Policy, Trajectory
 from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked
 from pluralign.evaluate.harms_table import TABLE_METRICS, metric_values
-from pluralign.evaluate.statistics import Estimate, estimate_columns, estimate_tail
+from pluralign.evaluate.statistics import Estimate, estimate_columns
+from pluralign.evaluate.tail import estimate_tail
 from pluralign.games.game import Game
 
 

@@ -91,7 +91,7 @@ def by_number(values: FloatArray, resampled: FloatArray, confidence: float) -> t
     return student(values, confidence) if len(values) < FEW else percentile(values, resampled, confidence)
 
 
-def of_resamples(value: float, resampled: FloatArray, confidence: float) -> Estimate:
+def of_resamples(value: float, resampled: FloatArray, confidence: float, units: int = FEW) -> Estimate:
     """Estimate of a statistic: its value, the standard deviation of its bootstrap values, and their
     percentile interval.
 
@@ -99,8 +99,18 @@ def of_resamples(value: float, resampled: FloatArray, confidence: float) -> Esti
         value: The statistic of the whole sample.
         resampled: The statistic of each resample, shape (resamples,).
         confidence: Confidence level of the interval.
+        units: Number of units that were resampled, of which the statistic is about linear. Of few (`FEW`) the
+            ends' distances from the resamples' mean are multiplied by ``t / z * sqrt(units / (units - 1))``,
+            by which Student's interval of a mean is wider; of one unit the interval is everything.
     """
     low, high = percentile(resampled, resampled, confidence)
+    if units == 1:
+        low, high = -math.inf, math.inf
+    elif units < FEW:
+        tail, middle = (1 + confidence) / 2, float(resampled.mean())
+        wider = float(_special.stdtrit(units - 1, tail)) / NormalDist().inv_cdf(tail)
+        wider *= math.sqrt(units / (units - 1))
+        low, high = middle + wider * (low - middle), middle + wider * (high - middle)
     return Estimate(value, float(resampled.std(ddof=1)), low, high)
 
 
@@ -149,7 +159,7 @@ def estimate_columns(
     """
     if values.ndim != 2:
         raise InputError(f"expected values of shape (episodes, columns), found {values.shape}")
-    _check_confidence(confidence)
+    require_confidence(confidence)
     columns = [finite_values(column) for column in values.T]
     means = resampling_weights(len(values), resamples, np.random.default_rng(seed)) @ values
     estimates: list[Estimate] = []
@@ -201,7 +211,7 @@ def estimate_clusters(
         InputError: There are fewer than two values or clusters, a value is not finite, the lengths differ, or
             the confidence level is invalid.
     """
-    _check_confidence(confidence)
+    require_confidence(confidence)
     known = finite_values(values)
     if len(clusters) != len(known):
         raise InputError(f"expected a cluster for each of {len(known)} values, found {len(clusters)}")
@@ -217,36 +227,6 @@ def estimate_clusters(
         return Estimate(mean, standard_error(parts), mean + low, mean + high)
     weights = resampling_weights(len(numbers), resamples, np.random.default_rng(seed))
     return of_resamples(mean, (weights @ sums) / (weights @ sizes), confidence)
-
-
-def estimate_tail(
-    values: Values, share: float, *, resamples: int = RESAMPLES, seed: int = 0, confidence: float = CONFIDENCE
-) -> Estimate:
-    """Mean of the lowest share of the values (conditional value at risk), with a bootstrap interval.
-
-    The value at the edge counts in part, so that a share of 1 is the mean. With few values the lowest of them
-    are an optimistic picture of the worst cases.
-
-    Args:
-        values: Values, for instance returns of episodes.
-        share: Share of the values, above 0 and at most 1.
-        resamples: Number of bootstrap resamples.
-        seed: Random seed of the resampling.
-        confidence: Confidence level of the interval, between 0 and 1.
-
-    Raises:
-        InputError: The share is out of range, there are fewer than two values, or one is not finite.
-    """
-    if not 0 < share <= 1:
-        raise InputError(f"must be above 0 and at most 1, found {share}", field="tail")
-    _check_confidence(confidence)
-    ordered = np.sort(finite_values(values))
-    counts = resampling_weights(len(ordered), resamples, np.random.default_rng(seed))
-    # The part of each value that belongs to the lowest share of its resample.
-    before = np.cumsum(counts, axis=1) - counts
-    parts = np.clip(share - before, 0.0, counts) / share
-    whole = np.clip(share - np.arange(len(ordered)) / len(ordered), 0.0, 1 / len(ordered)) / share
-    return of_resamples(float(whole @ ordered), parts @ ordered, confidence)
 
 
 def paired_difference(
@@ -288,6 +268,7 @@ def finite_values(values: Values) -> FloatArray:
     return array
 
 
-def _check_confidence(confidence: float) -> None:
+def require_confidence(confidence: float) -> None:
+    """Raise `InputError` if a confidence level is not between 0 and 1."""
     if not 0.0 < confidence < 1.0:
         raise InputError(f"must lie between 0 and 1, found {confidence}", field="confidence")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,8 +77,10 @@ def compare_sides(
 
     Rewards have no common origin or unit: the base model's mean becomes 0, and the standard deviation of its
     rewards over prompts becomes 1. Scale and reference point are fixed before the bootstrap, which resamples
-    the same prompts for all points of all sides, so that common effects of prompts cancel in differences. A
-    front of noisy means is biased upwards, more so with more points.
+    the same prompts for all points of all sides, so that common effects of prompts cancel in differences. Of
+    few prompts intervals are wider (`of_resamples`): with three prompts, percentile intervals tell sides
+    apart that are equal in 23 % of the cases. A front of noisy means is biased upwards, more so with more
+    points.
 
     Args:
         points: Points of all sides; the order of sides is that of their first points.
@@ -124,8 +127,8 @@ def compare_sides(
                 means,
                 values.std(axis=1, ddof=1) / np.sqrt(prompts),
                 tuple(np.flatnonzero(non_dominated(means)).tolist()),
-                of_resamples(found, resampled, CONFIDENCE),
-                None if label == first else of_resamples(*gap, CONFIDENCE),
+                of_resamples(found, resampled, CONFIDENCE, prompts).within(0.0, math.inf),
+                None if label == first else of_resamples(*gap, CONFIDENCE, prompts),
             )
         )
     return TextFronts(tuple(objectives), own, origin, unit, reference, tuple(sides))

@@ -9,6 +9,7 @@ import numpy as np
 from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.report.picture import plain
 from pluralign.evaluate.report.words import interval, number
+from pluralign.evaluate.statistics import CONFIDENCE, student
 from pluralign.evaluate.sweeps.fronts import SideFront, TextFronts
 
 
@@ -65,11 +66,10 @@ def _listed(names: Sequence[str]) -> str:
 
 def _gain(fronts: TextFronts, axis: int) -> int:
     """1 if moving all weight to one of the first two objectives from the other measurably raises its reward,
-    paired over prompts."""
+    paired over prompts, by Student's interval."""
     found: list[FloatArray] = []
     for name in (fronts.objectives[axis], fronts.objectives[1 - axis]):
         weights = [0.0 if p.weights is None else p.weights.get(name, 0.0) for p in fronts.sides[0].points]
         found.append(fronts.normalised(fronts.sides[0].points[int(np.argmax(weights))])[:, axis])
-    gaps = found[0] - found[1]
-    error = gaps.std(ddof=1) / len(gaps) ** 0.5
-    return int(gaps.mean() > 1.96 * error) - int(gaps.mean() < -1.96 * error)
+    low, high = student(found[0] - found[1], CONFIDENCE)
+    return int(low > 0) - int(high < 0)
