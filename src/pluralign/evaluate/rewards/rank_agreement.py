@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray, IntArray
 from pluralign.evaluate.rank_correlation import Correlation
-from pluralign.evaluate.statistics import CONFIDENCE, by_number, percentile, resampling_weights
+from pluralign.evaluate.statistics import CONFIDENCE, by_number, of_resamples, resampling_weights
 
 RESAMPLES = 1000
 
@@ -37,8 +37,11 @@ def rank_agreement(
     """Spearman's rho and Kendall's tau-b, over all rows and within decisions.
 
     Intervals are percentiles over resampled decisions, each with all its options, since options of one
-    decision are not independent; of one decision they are everything, and of the mean within few decisions
-    Student's (`statistics.by_number`). If either side is constant, the correlation is reported as zero.
+    decision are not independent; of few decisions they are wider (`statistics.of_resamples`), of one they are
+    everything, and of the mean within few decisions they are Student's (`statistics.by_number`). Percentiles
+    of two decisions have the correlation in them in half of the cases. If all options are in one order, so
+    they are in each resample, and the width is 0. If either side is constant, the correlation is reported as
+    zero.
 
     Args:
         first: First value of each row.
@@ -123,5 +126,6 @@ def _correlation(decisions: int, found: FloatArray, pairs: int) -> Correlation:
     low, high = -1.0, 1.0
     if decisions > 1:
         resampled = found[1:][~np.isnan(found[1:])]
-        low, high = percentile(resampled, resampled, CONFIDENCE)
+        ends = of_resamples(float(found[0]), resampled, CONFIDENCE, decisions).within(-1.0, 1.0)
+        low, high = ends.low, ends.high
     return Correlation(float(np.clip(found[0], -1.0, 1.0)), low, high, pairs)
