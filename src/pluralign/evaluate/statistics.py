@@ -79,10 +79,20 @@ def percentile(values: FloatArray, resampled: FloatArray, confidence: float) -> 
     return float(low), float(high)
 
 
+def student_reach(degrees: FloatArray | float, confidence: float = CONFIDENCE) -> FloatArray:
+    """Distance of the ends of Student's interval from the mean, in standard errors.
+
+    Args:
+        degrees: Degrees of freedom, of any shape.
+        confidence: Confidence level of the interval.
+    """
+    return np.asarray(_special.stdtrit(degrees, (1 + confidence) / 2), dtype=np.float64)
+
+
 def student(values: FloatArray, confidence: float) -> tuple[float, float]:
     """Student's interval of a mean: ``mean +- t s / sqrt(n)`` with n - 1 degrees of freedom (Student 1908),
     exact for normal values."""
-    half = float(_special.stdtrit(len(values) - 1, (1 + confidence) / 2)) * standard_error(values)
+    half = float(student_reach(len(values) - 1, confidence)) * standard_error(values)
     return float(values.mean()) - half, float(values.mean()) + half
 
 
@@ -107,9 +117,8 @@ def of_resamples(value: float, resampled: FloatArray, confidence: float, units: 
     if units == 1:
         low, high = -math.inf, math.inf
     elif units < FEW:
-        tail, middle = (1 + confidence) / 2, float(resampled.mean())
-        wider = float(_special.stdtrit(units - 1, tail)) / NormalDist().inv_cdf(tail)
-        wider *= math.sqrt(units / (units - 1))
+        middle, normal = float(resampled.mean()), NormalDist().inv_cdf((1 + confidence) / 2)
+        wider = float(student_reach(units - 1, confidence)) / normal * math.sqrt(units / (units - 1))
         low, high = middle + wider * (low - middle), middle + wider * (high - middle)
     return Estimate(value, float(resampled.std(ddof=1)), low, high)
 

@@ -18,11 +18,13 @@ from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray
 from pluralign.evaluate.statistics import (
     CONFIDENCE,
+    FEW,
     RESAMPLES,
     Estimate,
     estimate_columns,
     resampling_weights,
     standard_error,
+    student_reach,
 )
 
 
@@ -165,7 +167,9 @@ def normalised(
     interval resamples prompts jointly for numerator and denominator, so that effects of hard prompts cancel.
     In a resample in which the demonstrations are not above the base, the scale is undefined, and it counts as
     beyond both ends; with more than a few of them the interval is infinite, because the prompts do not
-    determine the scale. The standard error uses the delta method.
+    determine the scale. Of few prompts (`statistics.FEW`) the interval is Fieller's (1954) by Student's t,
+    which is infinite if the demonstrations are not measurably above the base: percentiles of two prompts have
+    the value in them in 58 % of the cases, of five in 86 %. The standard error uses the delta method.
 
     Args:
         values: Golden rewards, shape (prompts,) or (prompts, columns).
@@ -199,9 +203,23 @@ def normalised(
     estimates: list[Estimate] = []
     for rise, resampled in zip(rises.T, (weights @ rises).T, strict=True):
         mean = float(rise.mean()) / scale
-        low, high = _ratio_interval(resampled, weights @ width)
+        few = len(zero) < FEW
+        low, high = _fieller(rise, width) if few else _ratio_interval(resampled, weights @ width)
         estimates.append(Estimate(mean, standard_error(rise - mean * width) / scale, low, high))
     return estimates
+
+
+def _fieller(over: FloatArray, under: FloatArray) -> tuple[float, float]:
+    """Fieller's interval of a ratio of paired means: the ratios r for which Student's interval of
+    ``over - r * under`` has 0 in it. Exact for normal values."""
+    mean, ratio = float(under.mean()), float(over.mean() / under.mean())
+    square = float(student_reach(len(under) - 1)) ** 2 / len(under)
+    (own, both), (_, lower) = (square * np.cov(over - ratio * under, under)).tolist()
+    room = mean**2 - lower
+    if room <= 0:
+        return -math.inf, math.inf
+    half = math.sqrt(both**2 + room * own)
+    return ratio + (-both - half) / room, ratio + (-both + half) / room
 
 
 def _ratio_interval(over: FloatArray, under: FloatArray) -> tuple[float, float]:
