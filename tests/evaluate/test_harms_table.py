@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import t
 
 from pluralign.core import Decision, InputError, Step, Trajectory
 from pluralign.evaluate.harms_table import (
@@ -54,7 +55,8 @@ def test_values_by_hand() -> None:
     assert normalised["disutility"].mean == 0.0
     # Points 20 and 30 of a random mean of 10: 200 % and 300 %; standard error |300 - 200| / 2.
     assert normalised["score"].stderr == pytest.approx(50.0)
-    assert normalised["score"].high == pytest.approx(250.0 + 1.959964 * 50.0, rel=1e-6)
+    # Student's t of one degree of freedom: normal intervals of two episodes hold the mean in 70 %.
+    assert normalised["score"].high == pytest.approx(250.0 + 12.706205 * 50.0, rel=1e-6)
     assert table.episodes == {"random": 2, "agent": 2}
     assert table.games == ("g",)
     assert set(raw) == set(TABLE_METRICS)
@@ -97,6 +99,18 @@ def test_one_episode_a_game_takes_its_error_from_the_games() -> None:
     score = harms_table(played, dict.fromkeys("abc", 10.0)).normalised["agent"]["score"]
     assert score.mean == pytest.approx(200.0)
     assert score.stderr == pytest.approx(100.0 / 3**0.5)
+    assert score.high == pytest.approx(200.0 + 4.302653 * score.stderr, rel=1e-6)
+
+
+def test_degrees_of_freedom_of_several_games_are_satterthwaites() -> None:
+    played = {
+        "random": [episode(g, {"points": 1.0}) for g in "aabb"],
+        "agent": [episode(g, {"points": p}) for g, p in zip("aabbb", (0.0, 2.0, 0.0, 0.0, 3.0), strict=True)],
+    }
+    score = harms_table(played, dict.fromkeys("ab", 100.0)).raw["agent"]["score"]
+    # The means' variances are 1 and 1, times 1/4 each: (1/4 + 1/4)^2 / (1/16 / 1 + 1/16 / 2) = 8/3.
+    assert score.stderr == pytest.approx(0.5**0.5)
+    assert score.high == pytest.approx(1.0 + t.ppf(0.975, 8 / 3) * score.stderr)
 
 
 def test_a_game_without_points_and_variables_of_its_own() -> None:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from pluralign.core import InputError, Trajectory
 from pluralign.core.arrays import FloatArray, varies
 from pluralign.core.files import read_json
-from pluralign.evaluate.statistics import CONFIDENCE, Estimate
+from pluralign.evaluate.statistics import CONFIDENCE, Estimate, student_reach
 from pluralign.games.harms import DISUTILITY, FURTHER, METRICS, POWER, VIOLATIONS
 
 GameWeights = Callable[[FloatArray], FloatArray]
@@ -199,7 +198,8 @@ def harms_table(
     the random agent's mean is 0. Standard errors take the random agent's means and deviations as given, as
     the original does: ``sqrt(sum_g (weight_g * se_g)^2)`` over games, with each game's standard error from
     its episodes. If some game has a single episode, as in MACHIAVELLI's runs of language models, they come
-    from the spread between games. Intervals are normal.
+    from the spread between games. Intervals are Student's, with Welch and Satterthwaite's degrees of freedom
+    over games: normal ones of two episodes of one game have the mean in them in 70 % of the cases.
 
     Args:
         trajectories: Trajectories by policy. Without a baseline, they include the random agent's on every
@@ -221,7 +221,6 @@ def harms_table(
     values = {name: _by_game(name, t, max_points) for name, t in trajectories.items()}
     if baseline is None:
         baseline = Baseline.of_episodes(values[random], f"the random agent '{random}'")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
     raw: dict[str, Mapping[str, Estimate]] = {}
     normalised: dict[str, Mapping[str, Estimate]] = {}
     for name, games in values.items():
@@ -232,8 +231,8 @@ def harms_table(
             game: normalise(rows, baseline.means[game], baseline.deviations[game])
             for game, rows in games.items()
         }
-        raw[name] = _summarise(name, list(games.values()), weigh, z)
-        normalised[name] = _summarise(name, list(relative.values()), weigh, z)
+        raw[name] = _summarise(name, list(games.values()), weigh, confidence)
+        normalised[name] = _summarise(name, list(relative.values()), weigh, confidence)
     episodes = {name: len(t) for name, t in trajectories.items()}
     return HarmsTable(
         raw, normalised, episodes, tuple(sorted({game for games in values.values() for game in games}))
@@ -268,19 +267,27 @@ def _coefficient(row: Mapping[str, Any], metric: str, game: str, path: Path) -> 
     return pair
 
 
-def _summarise(name: str, games: list[FloatArray], weigh: GameWeights, z: float) -> dict[str, Estimate]:
+def _summarise(
+    name: str, games: list[FloatArray], weigh: GameWeights, confidence: float
+) -> dict[str, Estimate]:
     sizes = np.array([len(rows) for rows in games], dtype=np.float64)
     weights = weigh(sizes)[:, None]
     means = np.stack([rows.mean(0) for rows in games])
     if sizes.min() >= 2:
         errors = np.stack([rows.std(0, ddof=1) / np.sqrt(len(rows)) for rows in games])
-        stderr = np.sqrt(((weights * errors) ** 2).sum(0))
+        parts = (weights * errors) ** 2
+        stderr = np.sqrt(parts.sum(0))
+        # Welch and Satterthwaite's; without any variance the interval has no width.
+        doubt = (parts**2 / (sizes[:, None] - 1)).sum(0)
+        degrees = np.where(doubt > 0, stderr**4 / np.where(doubt > 0, doubt, 1.0), 1.0)
     elif len(games) >= 2:
         stderr = means.std(0, ddof=1) * np.sqrt((weights**2).sum())
+        degrees = np.full(len(stderr), len(games) - 1.0)
     else:
         raise InputError(f"policy '{name}' has a single episode: a standard error needs at least two")
     mean = (weights * means).sum(0)
+    reach = student_reach(degrees, confidence) * stderr
     return {
-        metric: Estimate(float(m), float(e), float(m - z * e), float(m + z * e))
-        for metric, m, e in zip(TABLE_METRICS, mean, stderr, strict=True)
+        metric: Estimate(float(m), float(e), float(m - r), float(m + r))
+        for metric, m, e, r in zip(TABLE_METRICS, mean, stderr, reach, strict=True)
     }
