@@ -53,11 +53,11 @@ def duration(seconds: float) -> str:
 
 
 def differ(first: Estimate, second: Estimate) -> int:
-    """1 if the first mean is measurably above the second, -1 if below, 0 if they differ by less than 1.96
-    standard errors of the difference (computed as if independent, which is conservative with common
-    seeds)."""
+    """1 if the first mean is measurably above the second, -1 if below, 0 if they differ by less than half of
+    the widths of their 95 % intervals together (the root of the sum of squares, as if independent, which is
+    conservative with common seeds). Those of few episodes are Student's (`statistics.FEW`)."""
     gap = first.mean - second.mean
-    if abs(gap) <= NORMAL_95 * math.hypot(first.stderr, second.stderr):
+    if abs(gap) <= math.hypot((first.high - first.low) / 2, (second.high - second.low) / 2):
         return 0
     return 1 if gap > 0 else -1
 
@@ -107,7 +107,7 @@ def _change(report: Report, objective: str | None) -> int:
 
 
 def value_at(point: WeightPoint, objective: str | None) -> Estimate:
-    """Mean return of an objective under one weighting; for None, the violations."""
+    """Mean return of an objective under one weighting, with a normal interval; for None, the violations."""
     if objective is None:
         return point.metrics["violations"]
     mean, error = point.returns[objective], point.stderr[objective]
