@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from pluralign.annotate.agreement import CONFIDENCE, Agreement, agreement
+from pluralign.annotate.agreement import Agreement, agreement
 from pluralign.annotate.oracle import Oracle
 from pluralign.core import Annotation, Objective, Trajectory
 from pluralign.core.checks import require_at_least
 from pluralign.core.returns import TIE, step_reward
+from pluralign.core.shares import share_of_groups
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,7 @@ class ShareRight:
 
     Args:
         share: Share over the comparisons with different labels.
-        low, high: Ends of the 95 % interval: Wilson's for the effective number of comparisons (Korn and
-            Graubard 1998), as many independent ones as have the share's standard error over decisions. It is
-            not below the number of decisions and not above that of comparisons.
+        low, high: Ends of the 95 % interval over decisions (`core.shares.share_of_groups`).
         comparisons: Number of comparisons with different labels.
         decisions: Number of decisions of these comparisons.
     """
@@ -103,21 +100,7 @@ def _share_right(known: Sequence[Annotation], judged: Sequence[Annotation]) -> S
             right.setdefault(label.comparison.first.trajectory_id, []).append(worth)
     if not right:
         return None
-    sums = np.array([sum(worths) for worths in right.values()])
-    sizes = np.array([len(worths) for worths in right.values()])
-    share, comparisons, decisions = float(sums.sum() / sizes.sum()), int(sizes.sum()), len(sizes)
-    # Comparisons of a decision are not independent; a bootstrap over decisions has no width if all are right.
-    spread = float(((sums - share * sizes) ** 2).sum()) * decisions / max(decisions - 1, 1) / comparisons**2
-    effective = share * (1 - share) / spread if spread > 0 and decisions > 1 else decisions
-    low, high = _wilson(share, min(max(effective, decisions), comparisons))
-    return ShareRight(share, low, high, comparisons, decisions)
-
-
-def _wilson(share: float, number: float) -> tuple[float, float]:
-    """Ends of Wilson's score interval of a share of so many independent trials."""
-    square = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
-    middle = share + square / (2 * number)
-    half = math.sqrt(square * (share * (1 - share) / number + square / (4 * number**2)))
-    low, high = ((middle + sign * half) / (1 + square / number) for sign in (-1, 1))
-    # Rounding.
-    return max(0.0, min(low, share)), min(1.0, max(high, share))
+    # Comparisons of one decision are not independent.
+    owner = np.repeat(np.arange(len(right)), [len(worths) for worths in right.values()])
+    share, low, high = share_of_groups(np.concatenate(list(right.values())), owner)
+    return ShareRight(share, low, high, len(owner), len(right))

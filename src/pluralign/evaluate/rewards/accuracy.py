@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from pluralign.core import Decision, Examples, InputError, PreferencePair
+from pluralign.core.arrays import IntArray
 from pluralign.core.digests import source_digest
 from pluralign.core.messages import Template
+from pluralign.core.shares import share_of_groups
 from pluralign.data.load import load_pairs
 from pluralign.data.reading import holds_quoted
-from pluralign.evaluate.statistics import wilson
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.identity import reward_provenance
 from pluralign.rewards.open import load_reward
@@ -35,7 +36,9 @@ class RewardAccuracy:
 
     Args:
         accuracy: Accuracy, between 0 and 1; a pair with equal rewards counts half.
-        low: Lower end of the 95 % interval (Wilson's, which is valid near 0 and 1).
+        low: Lower end of the 95 % interval (Wilson's, which is valid near 0 and 1). Pairs that share a
+            completion of one prompt, such as those of a ranked list, depend on each other and count for less
+            (`core.shares.share_of_groups`); if all pairs are connected like this, as if independent.
         high: Upper end of the interval.
         pairs: Number of pairs with a label.
         ties: Number of these with equal rewards.
@@ -151,10 +154,29 @@ def reward_accuracy(model: Reward, pairs: Sequence[PreferencePair]) -> RewardAcc
     seconds = time.monotonic() - started
     values = np.array(margins)
     ties = int((values == 0).sum())
-    accuracy = float((values > 0).mean() + 0.5 * (values == 0).mean())
-    low, high = wilson(round(accuracy * len(values)), len(values))
+    accuracy, low, high = share_of_groups((np.sign(values) + 1) / 2, _families(pairs))
     unlabelled = given - len(pairs)
     return RewardAccuracy(accuracy, low, high, len(values), ties, seconds, tuple(margins), unlabelled)
+
+
+def _families(pairs: Sequence[PreferencePair]) -> IntArray:
+    """Number of each pair's family: pairs that share a completion of one prompt, directly or by others; each
+    pair's own if that makes one family of all."""
+    root: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def find(text: tuple[str, str]) -> tuple[str, str]:
+        while (above := root.setdefault(text, text)) != text:
+            # Shorter ways for those that come after.
+            root[text] = root[above]
+            text = above
+        return text
+
+    for pair in pairs:
+        one, other = pair.texts()
+        root[find(other)] = find(one)
+    numbers: dict[tuple[str, str], int] = {}
+    family = [numbers.setdefault(find(pair.texts()[0]), len(numbers)) for pair in pairs]
+    return np.array(family) if len(numbers) > 1 else np.arange(len(pairs))
 
 
 def _margins(model: Reward, pairs: Sequence[PreferencePair], first: int, quoted: bool) -> list[float]:
