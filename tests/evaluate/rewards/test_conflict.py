@@ -53,10 +53,22 @@ def test_constant_rewards_have_no_correlation_whatever_their_rounding():
 
 
 def test_variance_between_prompts():
-    # Two prompts whose means are 10 apart, with deviation 1 within: 25 / 26 of the variance is between.
+    # Two prompts whose means are 10 apart: mean squares are 2 (25 + 25) / 1 = 100 and (2 + 2) / 2 = 2, and
+    # the variance between is (100 - 2) / 2 = 49.
     found = conflict(([-1.0, 1.0], [0.0, 1.0]), ([9.0, 11.0], [1.0, 0.0]))
-    assert found.between["a"] == pytest.approx(25 / 26)
+    assert found.between["a"] == pytest.approx(49 / 51)
     assert found.between["b"] == 0
+    assert conflict(([-1.0, 1.0], [0.0, 1.0])).between == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize("samples", [2, 4])
+def test_chance_is_no_variance_between_prompts(samples):
+    """Means of four samples have a quarter of the variance, whatever the prompt."""
+    rng = np.random.default_rng(0)
+    rows = [(rng.normal(size=samples), rng.normal() + rng.normal(size=samples)) for _ in range(2000)]
+    found = conflict(*rows).between
+    assert found["a"] < 0.06
+    assert found["b"] == pytest.approx(0.5, abs=0.06)
 
 
 def test_little_deviation_counts_as_none():

@@ -48,7 +48,7 @@ class Conflict:
             Shape (prompts,).
         kinds: Kind of each prompt.
         between: Share of each reward's variance that lies between prompts, by objective: what no answer to a
-            prompt can change.
+            prompt can change. What means of few samples differ by chance is subtracted.
         threshold: Threshold by which the prompts were classified, see `find_conflict`.
     """
 
@@ -250,10 +250,19 @@ def _volume(samples: FloatArray) -> float:
 
 
 def _between(samples: Sequence[FloatArray]) -> list[float]:
-    """Share of each reward's variance that lies between prompts; 0 for a constant reward."""
-    whole = np.concatenate(samples)
+    """Share of each reward's variance that lies between prompts, from the mean squares between and within
+    prompts (one-way random effects); 0 for a constant reward and for one prompt.
+
+    Means of few samples differ by chance too: their variance in shares of the whole is 1/4 for four samples
+    of each prompt if prompts do not matter at all.
+    """
+    whole, sizes = np.concatenate(samples), np.array([len(own) for own in samples])
+    prompts, count = len(samples), len(whole)
+    if prompts < 2:
+        return [0.0] * whole.shape[1]
     centre = whole.mean(axis=0)
-    apart = sum(len(own) * (own.mean(axis=0) - centre) ** 2 for own in samples)
-    total = ((whole - centre) ** 2).sum(axis=0)
-    differ = varies(whole) & (total > 0)
-    return np.where(differ, apart / np.where(differ, total, 1.0), 0.0).tolist()
+    among = sum(len(own) * (own.mean(axis=0) - centre) ** 2 for own in samples) / (prompts - 1)
+    within = sum(((own - own.mean(axis=0)) ** 2).sum(axis=0) for own in samples) / (count - prompts)
+    between = ((among - within) / ((count - (sizes**2).sum() / count) / (prompts - 1))).clip(min=0.0)
+    differ = varies(whole) & (between + within > 0)
+    return np.where(differ, between / np.where(differ, between + within, 1.0), 0.0).tolist()
