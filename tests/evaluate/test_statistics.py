@@ -181,6 +181,21 @@ def test_spearman_is_scipys(pairs: list[tuple[int, int]]) -> None:
         assert -1.0 <= result.low <= result.high <= 1.0
 
 
+def test_pairs_in_one_order_do_not_prove_a_correlation_of_one() -> None:
+    """Of ten normal pairs with a correlation of 0.997, a third are in one order; so are all their resamples."""
+    rng = np.random.default_rng(0)
+    truth, covered = 6 / np.pi * np.arcsin(0.997 / 2), 0
+    for trial in range(200):
+        x = rng.normal(size=10)
+        found = spearman(
+            x, 0.997 * x + np.sqrt(1 - 0.997**2) * rng.normal(size=10), seed=trial, resamples=200
+        )
+        covered += found.low <= truth <= found.high
+    assert covered >= 185
+    ordered = spearman(np.arange(10.0), np.arange(10.0))
+    assert ordered.low < 0.99 < ordered.value == ordered.high == 1.0
+
+
 def test_spearman_of_resamples_that_are_all_constant_is_not_known() -> None:
     # Each resample lacks the one value that differs with a probability of 0.35.
     found = [spearman([5.0] * 9 + [6.0], np.arange(10.0), resamples=1, seed=seed) for seed in range(9)]

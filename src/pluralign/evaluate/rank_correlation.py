@@ -43,11 +43,12 @@ def spearman(
     If either side is constant, the correlation is undefined and zero is returned. Resamples with a constant
     side are left out of the interval, which is everything if none is left.
 
-    With fewer than nine pairs the interval is Fisher's, with the variance of Bonett and Wright (2000,
-    Psychometrika 65). Resamples of pairs in one order are in that order too, so that their percentile
-    interval is a point, although chance orders four pairs like this in 2 of 24 cases. Of normal pairs with a
-    correlation of 0.9, percentile intervals of four pairs have the rank correlation in them in 57 % of the
-    cases, of six in 84 %; these in 99 % and 98 %. From eight pairs on the two are close.
+    With fewer than nine pairs, and with more pairs that are all in one order, the interval is Fisher's, with
+    the variance of Bonett and Wright (2000, Psychometrika 65). Resamples of pairs in one order are in that
+    order too, so that their percentile interval is a point, although chance orders four pairs like this in 2
+    of 24 cases. Of normal pairs with a correlation of 0.9, percentile intervals of four pairs have the rank
+    correlation in them in 57 % of the cases, of six in 84 %; these in 99 % and 98 %. From eight pairs on the
+    two are close.
 
     Raises:
         InputError: The lengths differ, there are fewer than three pairs, or a value is not finite.
@@ -72,6 +73,8 @@ def spearman(
         low, high = _of_few(float(values[0]), len(x))
     elif len(values) > 1:
         low, high = percentile(x, values[1:], CONFIDENCE)
+        if low == high:
+            low, high = _of_few(float(values[0]), len(x))
     return Correlation(float(values[0]), low, high, len(x))
 
 
