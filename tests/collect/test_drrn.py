@@ -109,7 +109,14 @@ def test_other_features_and_broken_files_are_refused(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"steps": 0}, {"temperature": 0.0}, {"gamma": 1.5}, {"learning_rate": float("nan")}]
+    "changed",
+    [
+        {"steps": 0},
+        {"temperature": 0.0},
+        {"gamma": 1.5},
+        {"learning_rate": float("nan")},
+        {"warm_up": 500, "steps": 500},
+    ],
 )
 def test_bad_configs(changed):
     with pytest.raises(InputError, match=next(iter(changed))):

@@ -33,7 +33,8 @@ class DRRNConfig:
     Args:
         steps: Number of game steps, over all environments.
         environments: Number of games played in parallel.
-        warm_up: Number of initial random steps, which also determine the scales of features and rewards.
+        warm_up: Number of initial random steps, fewer than ``steps``, which also determine the scales of
+            features and rewards.
         updates: Number of network updates per round of steps (one step in every environment).
         batch_size: Number of replayed steps per update.
         memory: Capacity of the replay buffer, in steps.
@@ -62,6 +63,11 @@ class DRRNConfig:
         for name in ("steps", "environments", "warm_up", "updates", "batch_size", "memory", "max_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"expected one or more, found {getattr(self, name)}", field=name)
+        if self.warm_up >= self.steps:
+            raise InputError(
+                f"expected fewer than the {self.steps} steps, found {self.warm_up}: nothing would be learned",
+                field="warm_up",
+            )
         for name in ("temperature", "first_temperature", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"expected a positive number, found {getattr(self, name)}", field=name)
