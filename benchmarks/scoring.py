@@ -57,7 +57,10 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Run the benchmark."""
-    pairs = load_pairs(settings.prompts, "prompts", "train")[: 16 + settings.turns * settings.group]
+    needed = 16 + settings.turns * settings.group
+    pairs = load_pairs(settings.prompts, "prompts", "train")[:needed]
+    if len(pairs) < needed:
+        raise SystemExit(f"{settings.prompts}: expected {needed} training pairs, found {len(pairs)}")
     with tempfile.TemporaryDirectory() as place:
         options = Training(epochs=1, layers=settings.layers, max_length=384)
         folders = {f"rm{seed}": Path(place) / f"rm{seed}" for seed in range(settings.rewards)}

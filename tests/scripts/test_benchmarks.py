@@ -123,6 +123,9 @@ def test_scoring(script: Script, tmp_path: Path, data: Path) -> None:
     assert len(found["ratios"]) == 2
     # The second reward adds its uppermost layer and head alone.
     assert found["bytes"][1] < found["bytes"][0]
+    # Turns without a pair would take no time.
+    with pytest.raises(SystemExit, match="expected 100016 training pairs"):
+        scoring.main(scoring.Settings(file, turns=10_000, group=10, model=TINY))
 
 
 def test_serving(script: Script, tmp_path: Path) -> None:
