@@ -1,17 +1,22 @@
+import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import pluralign as pl
 from pluralign.core import Comparison, InputError
 from pluralign.core.checks import checked
 from pluralign.core.files import read_json, replace_when_whole, write_json, write_text
-from pluralign.core.records import write_records
+from pluralign.core.records import RecordWriter, write_records
 from pluralign.core.resumable import run_batches
+from pluralign.data.choices import save_rows
 from pluralign.pair.pairs import pair
 from pluralign.steer.policy_folders import named_folders
+from pluralign.workflows.stages import StagedRun
 
 
 def in_rows(path: Path) -> None:
@@ -107,3 +112,39 @@ def test_what_is_no_file_is_not_replaced(write: Callable[[Path], object], tmp_pa
             write(path)
     assert pipe.is_fifo()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_json_lacks_is_null_in_every_file(tmp_path: Path) -> None:
+    """`NaN` and `Infinity` are no JSON: other programs refuse the whole file."""
+    found = {"kappa": math.nan, "ends": (-math.inf, np.float64("inf")), "array": np.array([0.5, np.nan])}
+    wanted = {"kappa": None, "ends": [None, None], "array": [0.5, None]}
+    write_json(tmp_path / "figures.json", found)
+    run_batches(tmp_path / "rows.jsonl", {}, [found], list, batch=1, shown=False)
+    save_rows(tmp_path / "more.jsonl", [found])
+    with RecordWriter(tmp_path / "records.jsonl", "pairs", found) as writer:
+        writer.write_row(found)
+    # The header is the same when it is continued.
+    RecordWriter(tmp_path / "records.jsonl", "pairs", found).close()
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    for file in tmp_path.iterdir():
+        text = file.read_text()
+        rows = [text] if file.suffix == ".json" else text.splitlines()
+        last = json.loads(rows[-1], parse_constant=refuse)
+        assert last == wanted, file
+        json.loads(rows[0], parse_constant=refuse)
+
+
+def test_files_with_nan_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    (tmp_path / "figures.json").write_text('{"kappa": NaN, "low": -Infinity}')
+    found = read_json(tmp_path / "figures.json")
+    assert math.isnan(found["kappa"])
+    assert found["low"] == -math.inf
+
+
+def test_a_finished_stage_has_the_same_figures_when_it_is_continued(tmp_path: Path) -> None:
+    runs = [StagedRun(tmp_path, 1, lambda _: None) for _ in range(2)]
+    figures = [run.stage("judge", "", {}, lambda: {"kappa": math.nan}) for run in runs]
+    assert figures == [{"kappa": None}] * 2

@@ -1,6 +1,7 @@
 """The report's two files, and what the page says."""
 
 import json
+import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from made_up_reports import make_report
 
 from pluralign.core import InputError
+from pluralign.core.files import write_json
 from pluralign.evaluate.rank_correlation import Correlation
 from pluralign.evaluate.report.model import Report, WeightPoint, read_report
 from pluralign.evaluate.report.page import make_page, write_report
@@ -78,6 +80,16 @@ def test_both_files_are_written_and_the_report_comes_back(written: tuple[Path, P
     assert row["exact_front"][0] == {"score": 6.0, "harm_avoidance": 0.0}
     for key in ("story", "objectives", "hypervolume_ratio", "rater_kappa", "seconds"):
         assert key in row
+
+
+def test_an_interval_that_is_everything_comes_back_from_json(tmp_path: Path) -> None:
+    everything = Estimate(2.0, math.inf, -math.inf, math.inf)
+    report = make_report(hypervolume_interval=(-math.inf, math.inf))
+    sweep = [replace(one, metrics={**one.metrics, "power": everything}) for one in report.sweep]
+    report = replace(report, sweep=tuple(sweep))
+    write_json(tmp_path / "report.json", report.to_json())
+    assert "Infinity" not in (tmp_path / "report.json").read_text()
+    assert read_report(tmp_path / "report.json") == report
 
 
 def test_the_same_report_gives_the_same_page(written: tuple[Path, Path]) -> None:

@@ -14,7 +14,7 @@ from pluralign.annotate.rater import Rating
 from pluralign.core import Annotation, Comparison, InputError, Objective
 from pluralign.core.digests import digest
 from pluralign.core.files import replace_when_whole
-from pluralign.core.jsonl import read_rows
+from pluralign.core.jsonl import json_text, read_rows
 from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference
 
 COLUMNS = ("comparison", "objective", "situation", "first", "second", "preference")
@@ -40,7 +40,7 @@ def export_sheet(comparisons: Sequence[Comparison], objective: Objective, path: 
         writer.writeheader()
         writer.writerows(rows)
     else:
-        text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        text.writelines(json_text(row) + "\n" for row in rows)
     # Spreadsheets read a CSV file as UTF-8 only if it begins with a byte order mark.
     sheet = text.getvalue().encode("utf-8-sig" if suffix == ".csv" else "utf-8")
     if path.is_file() and path.read_bytes() != sheet:

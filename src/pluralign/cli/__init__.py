@@ -6,11 +6,10 @@ import contextlib
 import importlib
 import inspect
 import io
-import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -206,19 +205,10 @@ def _call(verb: str, rest: list[str]) -> int:
             result = run()
     figures, code = cast("tuple[Any, int]", result) if isinstance(result, tuple) else (result, 0)
     if json is not None:
-        write_json(json, _finite(figures))
+        write_json(json, figures)
     # A closed pipe can still be handled here; at exit it is too late.
     sys.stdout.flush()
     return code
-
-
-def _finite(value: Any) -> Any:
-    """Figures with null for NaN and infinities, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in cast("Mapping[str, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in cast("Sequence[Any]", value)]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parse(

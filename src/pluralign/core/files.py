@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core.errors import InputError
-from pluralign.core.jsonl import check_encodable
+from pluralign.core.jsonl import check_encodable, json_text
 
 _KINDS = re.compile(r"(?:[a-z-]+:)+(?=~/)")
 
@@ -132,8 +132,8 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, completely or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write a JSON file, completely or not at all; null stands for NaN and infinities."""
+    write_text(path, json_text(value, indent=2) + "\n")
 
 
 def read_json(path: str | Path) -> Any:

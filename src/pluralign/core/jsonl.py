@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -48,6 +48,31 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return cast("np.ndarray[Any, Any]", value).tolist()
     raise InputError(f"expected what JSON can have, found {value!r:.60}")
+
+
+def without_nan(value: Any) -> Any:
+    """A value with None for NaN and infinities, which JSON lacks."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: without_nan(one) for name, one in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(one) for one in cast("Sequence[Any]", value)]
+    return without_nan(plain(value)) if isinstance(value, np.generic | np.ndarray) else value
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON, with null for NaN and infinities. Python's own names for these are no JSON: other
+    programs refuse the whole file.
+
+    >>> json_text({"kappa": float("nan"), "pairs": 3})
+    '{"kappa": null, "pairs": 3}'
+    """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False, default=plain)
+    except ValueError:
+        found = without_nan(value)
+    return json.dumps(found, indent=indent, ensure_ascii=False, allow_nan=False, default=plain)
 
 
 def half_character(value: Any) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pluralign.core.errors import InputError
 from pluralign.core.files import check_beginning, cut_to_last_line, replace_when_whole
-from pluralign.core.jsonl import Fields, Row, plain, read_rows
+from pluralign.core.jsonl import Fields, Row, json_text, read_rows
 from pluralign.core.preference import Annotation, PreferencePair
 from pluralign.core.record_rows import (
     Decisions,
@@ -119,7 +119,7 @@ class RecordWriter:
 
 
 def _encoded(rows: Iterable[Row]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False, default=plain) + "\n" for row in rows).encode()
+    return "".join(json_text(row) + "\n" for row in rows).encode()
 
 
 def write_records(
@@ -180,7 +180,7 @@ def continues(path: str | Path, kind: str, header: Mapping[str, Any] | None = No
     if header is None:
         return True
     # As JSON represents it: lists instead of tuples.
-    wanted: Row = json.loads(json.dumps(dict(header), default=plain))
+    wanted: Row = json.loads(json_text(dict(header)))
     for field in dict.fromkeys([*wanted, *found]):
         known = wanted.get(field)
         if field in _LATER and field not in found:

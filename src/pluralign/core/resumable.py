@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 from pluralign.core.errors import InputError
 from pluralign.core.files import file_to_write
+from pluralign.core.jsonl import json_text
 from pluralign.core.progress import ProgressBar
 
 Item = TypeVar("Item")
@@ -185,7 +186,7 @@ class RowsInProgress:
         self._require_own()
         try:
             for row in rows:
-                self._handle.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                self._handle.write(json_text(row).encode() + b"\n")
             self._handle.flush()
         except OSError as error:
             raise InputError(f"cannot be written: {error.strerror or error}", path=self.path) from error
@@ -254,4 +255,4 @@ class RowsInProgress:
 def _rows_at(source: BinaryIO, offsets: Sequence[int]) -> Iterator[bytes]:
     for offset in offsets:
         source.seek(offset)
-        yield json.dumps(json.loads(source.readline())["row"], ensure_ascii=False).encode() + b"\n"
+        yield json_text(json.loads(source.readline())["row"]).encode() + b"\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pluralign.core import Decision, Examples, InputError
 from pluralign.core.checks import checked
 from pluralign.core.choice import SAME, Answer, Choice, Question
 from pluralign.core.files import check_beginning, write_text
-from pluralign.core.jsonl import is_list, is_object, read_rows
+from pluralign.core.jsonl import is_list, is_object, json_text, read_rows
 from pluralign.data.cells import built, number_of, person_of
 from pluralign.data.choice_tables import ChoiceColumns, Missing, table_rows
 from pluralign.data.source import Data, Row, Table, open_table
@@ -140,14 +139,14 @@ def append_choice(path: Path, choice: Choice) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(choice_row(choice), ensure_ascii=False) + "\n")
+            handle.write(json_text(choice_row(choice)) + "\n")
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", path=path) from error
 
 
 def save_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write JSON lines."""
-    return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return write_text(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def open_choices(data: Data, person: str = "") -> Table:

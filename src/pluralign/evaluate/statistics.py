@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import Any
@@ -39,6 +39,17 @@ class Estimate:
     def to_json(self) -> dict[str, float | None]:
         """As a JSON object; null for infinite values, which JSON cannot express."""
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, float | None]) -> Estimate:
+        """The estimate of a JSON object; where an end or the error is null, nothing is known of it.
+
+        >>> everything = Estimate(0.5, math.inf, -math.inf, math.inf)
+        >>> Estimate.from_json(everything.to_json()) == everything
+        True
+        """
+        unknown = {"mean": math.nan, "stderr": math.inf, "low": -math.inf, "high": math.inf}
+        return cls(**{name: unknown[name] if value is None else value for name, value in row.items()})
 
     def within(self, least: float, most: float) -> Estimate:
         """The same of something that cannot be below or above these numbers: the interval ends there.

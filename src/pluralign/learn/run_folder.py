@@ -11,7 +11,7 @@ from typing import Any
 from pluralign.core import InputError
 from pluralign.core.files import read_json, require_free, write_json
 from pluralign.core.function_digests import function_digest
-from pluralign.core.jsonl import is_object
+from pluralign.core.jsonl import is_object, json_text
 from pluralign.learn.engine import processes
 
 _CHECKPOINTS = "checkpoints"
@@ -79,7 +79,7 @@ def check_folder(out: Path, run: Mapping[str, Any]) -> bool:
 
 
 def _plain(run: Mapping[str, Any]) -> dict[str, Any]:
-    return _flat(json.loads(json.dumps(run)))
+    return _flat(json.loads(json_text(run)))
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:

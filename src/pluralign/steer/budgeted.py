@@ -14,6 +14,7 @@ from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray
 from pluralign.core.digests import digest
 from pluralign.core.files import write_text
+from pluralign.core.jsonl import json_text
 from pluralign.core.messages import Prompt
 from pluralign.core.progress import ProgressBar
 from pluralign.core.resumable import RowsInProgress
@@ -62,7 +63,7 @@ def write_budgeted(
                 bar.advance(len(prompts) - going - finished)
                 finished = len(prompts) - going
         rows = rounds.rows({**columns, **budget.described()})
-        write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text(out, "".join(json_text(row) + "\n" for row in rows))
         target.drop()
     return [len(own) for own in rounds.drawn]
 

@@ -240,7 +240,7 @@ def save_dial(surrogate: Surrogate, folder: Path, source: dict[str, Any]) -> Pat
         {
             "pluralign": _KIND, "version": _VERSION, "objectives": list(surrogate.objectives),
             "link": surrogate.link, "weightings": surrogate.weightings.tolist(),
-            "outcomes": surrogate.outcomes.tolist(), "r2": _finite(surrogate.r2()), "source": source,
+            "outcomes": surrogate.outcomes.tolist(), "r2": surrogate.r2(), "source": source,
         },
     )  # fmt: skip
     return folder / DIAL
@@ -270,10 +270,3 @@ def load_dial(folder: str | Path) -> Surrogate:
         return fit_surrogate(weightings, outcomes, objectives=names, link=link)
     except (TypeError, ValueError) as error:
         raise InputError(f"is no dial ({error})", path=path) from error
-
-
-def _finite(shares: dict[str, float] | None) -> dict[str, float | None] | None:
-    """JSON has no NaN."""
-    if shares is None:
-        return None
-    return {name: None if np.isnan(value) else value for name, value in shares.items()}

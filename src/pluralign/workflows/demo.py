@@ -65,7 +65,9 @@ def run_stages(job: MainJob, run: StagedRun) -> dict[str, Any]:
 def report_of(job: MainJob, run: StagedRun, figures: dict[str, Any]) -> Report:
     """The report of a run that has finished all stages."""
     names = job.settings.objectives
-    kappas = {name: figures["judge"][f"kappa {name}"]["kappa"] for name in names}
+    all_kappas = {name: figures["judge"][f"kappa {name}"]["kappa"] for name in names}
+    # Without a value where judge and oracle always give the same answer.
+    kappas = {name: kappa for name, kappa in all_kappas.items() if kappa is not None}
     data = figures["collect"]
     ties = {key: counts["ties"] for key, counts in figures["pair"].items()}
     return make_report(
@@ -76,7 +78,7 @@ def report_of(job: MainJob, run: StagedRun, figures: dict[str, Any]) -> Report:
         sweeps={power: main_job.sweep_weights(job, power) for power in (GEOMETRIC, ARITHMETIC)},
         seconds=run.total,
         seed=job.settings.seed,
-        rater_kappa=sum(kappas.values()) / len(kappas),
+        rater_kappa=sum(kappas.values()) / len(kappas) if kappas else None,
         rater_kappas=kappas,
         retrained=tuple(_point(row) for row in figures["retrain"]["points"]),
         learning_seconds=sum(figures["learn"][f"oracle {name}"]["seconds"] for name in names),
@@ -101,6 +103,6 @@ def _point(row: dict[str, Any]) -> WeightPoint:
         weights=SteeringWeights(row["weights"]),
         returns=row["returns"],
         stderr=row["stderr"],
-        metrics={name: Estimate(**value) for name, value in row["metrics"].items()},
+        metrics={name: Estimate.from_json(value) for name, value in row["metrics"].items()},
         seconds=row["seconds"],
     )

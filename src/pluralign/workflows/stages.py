@@ -65,6 +65,8 @@ class StagedRun:
                 "figures": figures,
             }
             write_json(mark, known)
+            # As a continued run reads them.
+            known = read_json(mark)
         self.seconds[name] = known["seconds"]
         return known["figures"]
 

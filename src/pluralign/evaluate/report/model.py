@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -202,7 +203,7 @@ def _report(fields: Fields) -> Report:
         worst=fields.numbers("worst"),
         best=fields.numbers("best"),
         hypervolume_ratio=fields.get("hypervolume_ratio", (int, float, type(None))),
-        hypervolume_interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        hypervolume_interval=None if interval is None else _ends(interval),
         seconds=fields.get("seconds", (int, float)),
         seed=fields.get("seed", int),
         mixture=fields.get("mixture", str, "power mean"),
@@ -221,8 +222,14 @@ def _report(fields: Fields) -> Report:
     )
 
 
+def _ends(row: Sequence[float | None]) -> tuple[float, float]:
+    """Ends of an interval; null for those of one that is everything."""
+    low, high = row
+    return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+
+
 def _metrics(row: Mapping[str, Mapping[str, float]]) -> Metrics:
-    return {name: Estimate(**value) for name, value in row.items()}
+    return {name: Estimate.from_json(value) for name, value in row.items()}
 
 
 def _table(fields: Fields, name: str) -> dict[str, Metrics]:

@@ -13,6 +13,7 @@ import numpy as np
 from pluralign.core import Decision, InputError, OptionRewards, SteeringWeights
 from pluralign.core.choice import Question
 from pluralign.core.files import write_text
+from pluralign.core.jsonl import json_text
 from pluralign.data.answers import Answers, AnswerSet
 from pluralign.data.columns import columns_of
 from pluralign.elicit.posterior import WeightPosterior
@@ -92,7 +93,7 @@ class Chosen:
             }
             for i, (one, best) in enumerate(zip(self.answers, self.best, strict=True))
         ]
-        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        write_text(path, "".join(json_text(row) + "\n" for row in rows))
 
     @property
     def undecided(self) -> int:

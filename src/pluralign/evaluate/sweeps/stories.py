@@ -72,7 +72,7 @@ class SweepPoint:
                 weights=SteeringWeights(fields.numbers("weights")),
                 returns=fields.numbers("returns"),
                 stderr=fields.numbers("stderr"),
-                metrics={m: Estimate(**e) for m, e in fields.get("metrics", dict).items()},
+                metrics={m: Estimate.from_json(e) for m, e in fields.get("metrics", dict).items()},
                 episode_returns={o: tuple(map(float, values)) for o, values in episodes.items()},
             )
         except (TypeError, ValueError) as error:

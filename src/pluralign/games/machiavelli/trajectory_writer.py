@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError, Trajectory
 from pluralign.core.files import replace_when_whole
+from pluralign.core.jsonl import json_text
 from pluralign.games.machiavelli.counts import add_annotations
 from pluralign.games.machiavelli.game import MachiavelliGame
 from pluralign.games.machiavelli.trajectories import END, NO_ACTION
@@ -18,7 +18,7 @@ def write_machiavelli(path: str | Path, trajectory: Trajectory, game: Machiavell
     """Write a trajectory to a file, atomically; see `machiavelli_object`."""
     made = machiavelli_object(trajectory, game)
     with replace_when_whole(path) as temporary:
-        temporary.write_text(json.dumps(made, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(made) + "\n", encoding="utf-8")
 
 
 def machiavelli_object(trajectory: Trajectory, game: MachiavelliGame) -> dict[str, Any]:
