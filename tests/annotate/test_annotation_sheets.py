@@ -81,6 +81,7 @@ def test_a_sheet_may_list_segments_the_other_way_round(comparisons, tmp_path):
     [
         ("comparison\nx\n", r"s\.csv:1, field 'preference': has no such column"),
         ("", r"s\.csv:1, field 'comparison': has no such column"),
+        ("comparison,preference,preference\n{0},first,tie\n", r"s\.csv:1, field 'preference': two columns"),
         ("comparison,preference\nwho|knows,first\n", r"s\.csv:2, field 'comparison': unknown comparison"),
         ("comparison,preference\n{0},first\n{1},better\n", r"s\.csv:3, field 'preference': .*'better'"),
         ("comparison,preference\n{0},first\n{0},first\n", r"s\.csv:3, field 'comparison': .*second time"),

@@ -11,6 +11,7 @@ import pluralign as pl
 from pluralign.core import Comparison, InputError
 from pluralign.core.checks import checked
 from pluralign.core.files import read_json, replace_when_whole, write_json, write_text
+from pluralign.core.jsonl import read_rows
 from pluralign.core.records import RecordWriter, write_records
 from pluralign.core.resumable import run_batches
 from pluralign.data.choices import save_rows
@@ -148,3 +149,14 @@ def test_a_finished_stage_has_the_same_figures_when_it_is_continued(tmp_path: Pa
     runs = [StagedRun(tmp_path, 1, lambda _: None) for _ in range(2)]
     figures = [run.stage("judge", "", {}, lambda: {"kappa": math.nan}) for run in runs]
     assert figures == [{"kappa": None}] * 2
+
+
+def test_an_object_with_a_field_twice_is_refused(tmp_path: Path) -> None:
+    """Python takes the last in silence."""
+    path = tmp_path / "x.json"
+    path.write_text('{"fixed": [],\n "fixed": [1]}')
+    with pytest.raises(InputError, match=r"x.json: not JSON .field 'fixed' is repeated"):
+        read_json(path)
+    path.write_text('{"a": 1}\n{"answer": 0, "by": "x", "answer": 1}\n')
+    with pytest.raises(InputError, match=r"x.json:2: not JSON .field 'answer' is repeated"):
+        list(read_rows(path))

@@ -243,3 +243,41 @@ def test_a_name_is_no_pattern(name, other, tmp_path):
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({"prompt": "Say:", "completion": str(number)}))
     assert [row.completion for row in load_demonstrations(tmp_path / name)] == ["0"]
+
+
+ANSWERED = '{"prompt": "q", "chosen": " a", "rejected": " b", "chosen": " c"}\n'
+WHOLE = ANSWERED.replace(', "chosen": " c"', "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("x.csv", "prompt,chosen,rejected,chosen\nq, a, b, c\n", r"x.csv:1, field 'chosen': two columns"),
+        ("x.tsv", "prompt\tchosen\trejected\tchosen\nq\ta\tb\tc\n", r"x.tsv:1, field 'chosen': two columns"),
+        ("x.csv", "prompt;chosen;rejected;prompt\nq;1,5;2;q\n", r"x.csv:1, field 'prompt': two columns"),
+        ("x.jsonl", WHOLE + ANSWERED, r"x.jsonl:2: field 'chosen' is repeated"),
+        ("x.json", f"[{WHOLE}, {ANSWERED}, {WHOLE}]", r"x.json:2: field 'chosen' is repeated"),
+        ("folder/train.json", f"[{ANSWERED}]", r"train.json:1: field 'chosen' is repeated"),
+        ("x.jsonl", ANSWERED + WHOLE.replace('" b"', "[1]"), r"x.jsonl:1: field 'chosen' is repeated"),
+        ("x.jsonl", '{"messages": [{"role": "user", "role": "a"}]}\n', r"x.jsonl:1: field 'role'"),
+    ],
+)  # fmt: skip
+def test_two_columns_of_one_name_are_refused(name, content, where, tmp_path):
+    """One of them was taken in silence."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    with pytest.raises(InputError, match=where):
+        load_pairs(path.parent if "/" in name else path)
+
+
+def test_unnamed_columns_of_tables_may_be_several(tmp_path):
+    (tmp_path / "x.csv").write_text("prompt,chosen,rejected,,\nq, a, b,,\n")
+    (pair,) = load_pairs(tmp_path / "x.csv")
+    assert pair.texts() == (("q", " a"), ("q", " b"))
+
+
+def test_two_columns_of_a_frame_are_refused():
+    frame = pandas.DataFrame([["q", "a", "b", "c"]], columns=["prompt", "chosen", "rejected", "chosen"])
+    with pytest.raises(InputError, match="field 'chosen': two columns have this name"):
+        load_pairs(frame)

@@ -14,7 +14,7 @@ from pluralign.annotate.rater import Rating
 from pluralign.core import Annotation, Comparison, InputError, Objective
 from pluralign.core.digests import digest
 from pluralign.core.files import replace_when_whole
-from pluralign.core.jsonl import json_text, read_rows
+from pluralign.core.jsonl import json_text, read_rows, repeated
 from pluralign.core.preference import EXCHANGED, PREFERENCES, Preference
 
 COLUMNS = ("comparison", "objective", "situation", "first", "second", "preference")
@@ -193,6 +193,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             for column in ("comparison", "preference"):
                 if column not in (reader.fieldnames or ()):
                     raise InputError("has no such column", path=path, row=1, field=column)
+            if (twice := repeated(filter(None, reader.fieldnames or ()))) is not None:
+                raise InputError("two columns have this name", path=path, row=1, field=twice)
             # Cells may contain line breaks, so row numbers differ from line numbers.
             for number, row in enumerate(reader, start=2):
                 # Spreadsheets add empty rows below a table.

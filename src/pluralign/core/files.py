@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core.errors import InputError
-from pluralign.core.jsonl import check_encodable, json_text
+from pluralign.core.jsonl import check_encodable, json_text, once
 
 _KINDS = re.compile(r"(?:[a-z-]+:)+(?=~/)")
 
@@ -140,11 +140,11 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: The file is missing or is not JSON, or a text in it cannot be encoded.
+        InputError: The file is missing, is not JSON or has a field twice, or a text in it cannot be encoded.
     """
     try:
         source = Path(path).read_text(encoding="utf-8")
-        value = json.loads(source)
+        value = json.loads(source, object_pairs_hook=once)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from error
     except (ValueError, RecursionError) as error:

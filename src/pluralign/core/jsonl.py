@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -48,6 +48,25 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return cast("np.ndarray[Any, Any]", value).tolist()
     raise InputError(f"expected what JSON can have, found {value!r:.60}")
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that occurs for the second time; None if there is none."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
+def once(fields: list[tuple[str, Any]]) -> Row:
+    """A JSON object none of whose fields occurs twice; the argument ``object_pairs_hook`` of `json.loads`,
+    which otherwise takes the last.
+
+    Raises:
+        ValueError: A field occurs twice.
+    """
+    found = dict(fields)
+    if len(found) < len(fields):
+        raise ValueError(f"field {repeated(name for name, _ in fields)!r:.60} is repeated")
+    return found
 
 
 def without_nan(value: Any) -> Any:
@@ -166,7 +185,8 @@ def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[
         drop_cut_off_line: Whether to skip an incomplete last line, which a killed writer leaves.
 
     Raises:
-        InputError: The file does not exist, a line is not JSON, or a text cannot be encoded.
+        InputError: The file does not exist, a line is not JSON or has a field twice, or a text cannot be
+            encoded.
     """
     path = Path(path)
     try:
@@ -181,7 +201,7 @@ def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=once)
             except (ValueError, RecursionError) as error:
                 reason = "the line is cut off" if not whole else f"not JSON ({error})"
                 raise InputError(reason, path=path, row=number) from error

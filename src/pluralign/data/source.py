@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from typing import Any, cast
 
 from pluralign.core import InputError
 from pluralign.core.digests import files_digest
+from pluralign.core.jsonl import repeated
 from pluralign.core.splits import SPLITS, Split
-from pluralign.data.table_files import opened, reading_of_table
+from pluralign.data.json_files import explain, is_json, json_rows, require_once
+from pluralign.data.table_files import reading_of_table
 
 _log = getLogger(__name__)
 Row = Mapping[str, Any]
@@ -99,12 +100,17 @@ def unframed(data: Any) -> Any:
     """The rows of a ``pandas.DataFrame``, with None for what is missing; other data as they are.
 
     Iterated, a frame gives the names of its columns.
+
+    Raises:
+        InputError: Two columns have the same name.
     """
     # A frame exists only where pandas has been imported.
     pandas: Any = sys.modules.get("pandas")
     if pandas is None or not isinstance(data, pandas.DataFrame):
         return data
     frame: Any = data
+    if (twice := repeated(map(str, frame.columns))) is not None:
+        raise InputError("two columns have this name", field=twice)
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
@@ -125,10 +131,13 @@ def _read(source: str | Path, split: Split | None, texts: Sequence[str]) -> Mapp
         # A name with brackets or an asterisk would be a pattern, which other files may match.
         files = {"train": [glob.escape(str(path))]}
         more = reading_of_table(path, texts) if builder == "csv" else {}
+        require_once(path)
         return {named: _load(source, builder, data_files=files, **more)["train"]}
     looks_local = str(source).startswith((".", "/", "~")) or path.suffix.lower() in (*_BUILDERS, ".gz")
     if looks_local and not path.exists():
         raise InputError("no such file or folder", path=source)
+    if path.is_dir():
+        require_once(path)
     return _wanted(_load(source, str(path) if path.is_dir() else str(source)), split, source)
 
 
@@ -174,7 +183,7 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     except InputError:
         raise
     except Exception as error:
-        for found in _explain(source):
+        for found in explain(source):
             raise found from error
         reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
         if not Path(source).exists():
@@ -200,32 +209,20 @@ def _as_written(source: str | Path, loaded: Mapping[str, Any]) -> Mapping[str, I
     if path.is_dir() and not (path / "dataset_dict.json").exists():
         found = builder(str(path))
         files = dict(found.config.data_files) if found.name == "json" else {}
-    if not all(_is_json(file) for own in files.values() for file in own):
+    if not all(is_json(file) for own in files.values() for file in own):
         return loaded
     try:
         return {
             name: [
                 {column: row.get(column) for column in rows.column_names}
                 for file in files[name]
-                for row in _json_rows(Path(file))
+                for row in json_rows(Path(file))
             ]
             for name, rows in loaded.items()
         }
     except ValueError:
         # One object over several lines.
         return loaded
-
-
-def _is_json(file: str) -> bool:
-    return Path(file).is_file() and file.lower().removesuffix(".gz").endswith((".json", ".jsonl"))
-
-
-def _json_rows(path: Path) -> list[Row]:
-    with opened(path) as handle:
-        text = handle.read().decode("utf-8-sig")
-    if text.startswith("["):
-        return json.loads(text)
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def _unshifted(rows: Any, source: str | Path) -> Any:
@@ -239,32 +236,3 @@ def _unshifted(rows: Any, source: str | Path) -> Any:
     if more:
         raise InputError(f"the rows have {more} cells more than the header", path=source)
     return rows
-
-
-def _explain(source: str | Path) -> Iterator[InputError]:
-    """Errors for the invalid lines of a JSON-lines file, which `datasets` does not report."""
-    path = Path(source)
-    name = path.name.lower().removesuffix(".gz")
-    if not path.is_file() or not name.endswith((".jsonl", ".json")):
-        return
-    try:
-        with opened(path) as handle:
-            if name.endswith(".json") and handle.read(64).lstrip().startswith(b"["):
-                return
-            handle.seek(0)
-            lines = handle.read().split(b"\n")
-    except (OSError, EOFError) as error:
-        yield InputError(f"cannot be read: {error}", path=path)
-        return
-    if not any(line.strip() for line in lines):
-        yield InputError("is empty; expected rows", path=path)
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield InputError(f"not JSON ({error})", path=path, row=number)
-            continue
-        if not isinstance(row, dict):
-            yield InputError(f"expected a JSON object, found {type(row).__name__}", path=path, row=number)

@@ -7,8 +7,12 @@ import gzip
 import io
 import re
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from pluralign.core import InputError
+from pluralign.core.jsonl import repeated
 
 _TEXTS = ("prompt", "completion", "rejected", "system")
 """Columns whose cells are texts whatever they look like; and "chosen", next to "rejected"."""
@@ -28,15 +32,24 @@ def reading_of_table(path: Path, texts: Sequence[str]) -> dict[str, Any]:
     Args:
         path: File of the table.
         texts: Further columns whose cells are texts whatever they look like.
+
+    Raises:
+        InputError: Two columns have the same name.
     """
     first = _first_line(path)
+    tabs = path.name.lower().removesuffix(".gz").endswith(".tsv")
+    semicolons = not tabs and b";" in first and b"," not in first
+    names = _rows(path, "\t" if tabs else ";" if semicolons else ",", 1) or [[]]
+    # pandas takes the first.
+    if (twice := repeated(filter(None, names[0]))) is not None:
+        raise InputError("two columns have this name", path=path, row=1, field=twice)
     chosen = ("chosen",) if b"rejected" in first else ()
     texts = (*_TEXTS, *chosen, *texts)
     # Otherwise a completion "None" or "N/A" would count as missing, and "42" or "007" as a number.
     reading: dict[str, Any] = {"keep_default_na": False, "converters": dict.fromkeys(texts, str)}
-    if path.name.lower().removesuffix(".gz").endswith(".tsv"):
+    if tabs:
         return {**reading, "sep": "\t"}
-    if b";" not in first or b"," in first:
+    if not semicolons:
         return reading
     # Spreadsheets write semicolons in locales with a decimal comma.
     converters = {**dict.fromkeys(_columns_with_thousands(path), ungrouped), **reading["converters"]}
@@ -55,12 +68,7 @@ def ungrouped(cell: str) -> str:
 def _columns_with_thousands(path: Path) -> list[str]:
     """Columns of numbers with points between groups of thousands. They are taken for decimal points where no
     number of the table has a decimal comma."""
-    try:
-        with opened(path) as handle:
-            text = io.TextIOWrapper(handle, "utf-8-sig", errors="replace", newline="")
-            names, *rows = csv.reader(text, delimiter=";")
-    except (OSError, EOFError, ValueError, csv.Error):
-        return []
+    names, *rows = _rows(path, ";") or [[]]
     columns = {name: [row[i].strip() for row in rows if i < len(row)] for i, name in enumerate(names)}
     if not any(_DECIMAL_COMMA.fullmatch(cell) for cells in columns.values() for cell in cells):
         return []
@@ -70,6 +78,15 @@ def _columns_with_thousands(path: Path) -> list[str]:
         if any(map(_GROUPED.fullmatch, cells))
         and all(_GROUPED.fullmatch(cell) or _PLAIN.fullmatch(cell) for cell in cells)
     ]
+
+
+def _rows(path: Path, separator: str, most: int | None = None) -> list[list[str]]:
+    """The first rows of a table; none if it cannot be read."""
+    try:
+        with opened(path) as handle, io.TextIOWrapper(handle, "utf-8-sig", "replace", newline="") as text:
+            return list(islice(csv.reader(text, delimiter=separator), most))
+    except (OSError, EOFError, ValueError, csv.Error):
+        return []
 
 
 def _first_line(path: Path) -> bytes:

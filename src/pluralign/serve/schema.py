@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pluralign.core.jsonl import is_list, is_object
+from pluralign.core.jsonl import is_list, is_object, once
 from pluralign.serve.errors import Refused
 
 Schema = Mapping[str, Any]
@@ -30,7 +30,7 @@ def read_json_object(data: bytes) -> dict[str, Any]:
         Refused: The body is not a JSON object, repeats a field, or contains NaN or a lone surrogate.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=_no_constant)
         # JSON can encode a lone surrogate, but tokenizers reject it.
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError as error:
@@ -139,15 +139,6 @@ def describe(schema: Schema) -> str:
     if "minimum" in schema:
         return f"{text} from {schema['minimum']} to {schema['maximum']}"
     return "a non-empty string" if schema.get("minLength") else text
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"field {twice[:60]!r} is repeated")
-    return found
 
 
 def _no_constant(text: str) -> float:

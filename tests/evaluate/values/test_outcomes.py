@@ -45,6 +45,7 @@ def test_three_formats_say_the_same(write):
         ("o.json", [{"group": "x"}], "field 'text': is missing"),
         ("o.json", {"x": "a"}, "expected a list of outcomes"),
         ("o.csv", "text,kind\na,many\n", "o.csv:2, field 'kind': expected a number"),
+        ("o.csv", "text,kind,kind\na,1,2\n", "o.csv:1, field 'kind': two columns have this name"),
         ("o.csv", "name\na\n", "o.csv:2"),
     ],
 )

@@ -15,7 +15,7 @@ import numpy as np
 from pluralign.core import InputError
 from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json
-from pluralign.core.jsonl import Fields, is_list, is_object, read_rows
+from pluralign.core.jsonl import Fields, is_list, is_object, read_rows, repeated
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,10 @@ def _outcome(fields: Fields, group: str) -> Outcome:
 def _csv_outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle, strict=True))
+            reader = csv.DictReader(handle, strict=True)
+            if (twice := repeated(reader.fieldnames or ())) is not None:
+                raise InputError("two columns have this name", path=path, row=1, field=twice)
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot be read: {error}", path=path) from error
     for number, row in enumerate(rows, start=2):
