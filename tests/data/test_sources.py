@@ -281,3 +281,34 @@ def test_two_columns_of_a_frame_are_refused():
     frame = pandas.DataFrame([["q", "a", "b", "c"]], columns=["prompt", "chosen", "rejected", "chosen"])
     with pytest.raises(InputError, match="field 'chosen': two columns have this name"):
         load_pairs(frame)
+
+
+def test_what_pandas_calls_missing_is_missing():
+    asked = {
+        "prompt": [{"role": "user", "content": "q"}],
+        "completion": [{"role": "assistant", "content": "a"}],
+    }
+    (row,) = load_demonstrations([{**asked, "system": pandas.NA, "tools": pandas.NA}], split="train")
+    assert row == load_demonstrations([asked], split="train")[0]
+    (pair,) = load_pairs([{"prompt": "q", "chosen": "a", "rejected": "b", "margin": pandas.NA}])
+    assert pair.margin == 0.0
+    with pytest.raises(InputError, match="row 1, field 'chosen': is missing"):
+        load_pairs([{"prompt": "q", "chosen": pandas.NA, "rejected": "b"}])
+
+
+def test_messages_that_pandas_reads_from_parquet_are_messages(tmp_path):
+    """It reads lists as arrays, also those in messages."""
+    call = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "tool_calls": [call]},
+        {"role": "assistant", "content": "b"},
+    ]
+    pandas.DataFrame({"messages": [messages]}).to_parquet(tmp_path / "m.parquet")
+    frame = pandas.read_parquet(tmp_path / "m.parquet")
+    assert isinstance(frame.messages[0], np.ndarray)
+    wanted = load_answers(tmp_path / "m.parquet").answers
+    for rows in (frame, frame.to_dict("records"), [{"messages": list(frame.messages[0])}]):
+        assert load_answers(rows).answers.keys() == wanted.keys()
+        (found,) = load_answers(rows).answers.values()
+        assert found.completions == ([{"role": "assistant", "content": "b"}],)

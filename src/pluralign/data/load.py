@@ -13,6 +13,7 @@ from pluralign.core.checks import checked, require_at_least
 from pluralign.core.messages import DIALOGUE, Render
 from pluralign.core.splits import SHARES, Split
 from pluralign.data.examples import Prompt, ScoredCompletion
+from pluralign.data.in_memory import unframed
 from pluralign.data.own_pairs import chosen_completions, own_header, own_pairs
 from pluralign.data.reading import RecordedTemplate, open_template, read_examples, read_row
 from pluralign.data.rows import (
@@ -23,7 +24,7 @@ from pluralign.data.rows import (
     read_reward,
     require_fixed_number,
 )  # fmt: skip
-from pluralign.data.source import Data, Row, Table, objective_of, open_table, unframed
+from pluralign.data.source import Data, Row, Table, objective_of, open_table
 from pluralign.data.text_pairs import Answered, TextPair, one_step_pair
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,8 +12,8 @@ from typing import Any, cast
 
 from pluralign.core import InputError
 from pluralign.core.digests import files_digest
-from pluralign.core.jsonl import repeated
 from pluralign.core.splits import SPLITS, Split
+from pluralign.data.in_memory import native, unframed
 from pluralign.data.json_files import explain, is_json, json_rows, require_once
 from pluralign.data.table_files import reading_of_table
 
@@ -59,7 +58,7 @@ class Table:
                 for number, row in enumerate(rows, start=1):
                     if not isinstance(row, Mapping):
                         raise self.error(f"expected columns and values, found {row!r:.60}", row=number)
-                    yield part, number, row
+                    yield part, number, {name: native(value) for name, value in row.items()}
             except UnicodeDecodeError as error:
                 # Files are decoded while their rows are read.
                 raise self.error(f"not UTF-8 ({error})", row=number + 1) from error
@@ -94,24 +93,6 @@ def open_table(data: Data, split: Split | None = None, texts: Sequence[str] = ()
     if not isinstance(data, Iterable):
         raise InputError(f"expected a path, a hub id or rows, found {data!r:.60}", field="data")
     return Table("data", None, {split or "train": data}, split is not None)
-
-
-def unframed(data: Any) -> Any:
-    """The rows of a ``pandas.DataFrame``, with None for what is missing; other data as they are.
-
-    Iterated, a frame gives the names of its columns.
-
-    Raises:
-        InputError: Two columns have the same name.
-    """
-    # A frame exists only where pandas has been imported.
-    pandas: Any = sys.modules.get("pandas")
-    if pandas is None or not isinstance(data, pandas.DataFrame):
-        return data
-    frame: Any = data
-    if (twice := repeated(map(str, frame.columns))) is not None:
-        raise InputError("two columns have this name", field=twice)
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def objective_of(data: Data) -> str:
