@@ -312,3 +312,26 @@ def test_messages_that_pandas_reads_from_parquet_are_messages(tmp_path):
         assert load_answers(rows).answers.keys() == wanted.keys()
         (found,) = load_answers(rows).answers.values()
         assert found.completions == ([{"role": "assistant", "content": "b"}],)
+
+
+def test_tables_of_a_folder_are_read_as_single_ones(tmp_path):
+    """Completions such as "N/A" counted as missing there, and "007" as a number."""
+    table = "prompt;chosen;rejected\n42;N/A;007\n"
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text(table)
+    pairs = load_pairs(tmp_path)
+    assert [(pair.texts(), pair.split) for pair in pairs] == [
+        ((("42", "N/A"), ("42", "007")), "train"), ((("42", "N/A"), ("42", "007")), "test"),
+    ]  # fmt: skip
+
+
+def test_a_folder_that_would_be_a_pattern_is_refused_and_its_files_are_read(tmp_path, monkeypatch):
+    """Rows of other folders that match were read as well."""
+    for name in ("a*b", "a-b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text(WHOLE)
+    with pytest.raises(InputError, match=r"a\*b: a folder of data cannot have"):
+        load_pairs(tmp_path / "a*b")
+    assert len(load_pairs(tmp_path / "a*b" / "train.jsonl")) == 1
+    monkeypatch.chdir(tmp_path / "a*b")
+    assert len(load_pairs("train.jsonl")) == 1

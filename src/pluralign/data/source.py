@@ -26,6 +26,8 @@ Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
 (mappings by column)."""
 
 _BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_SAVED = "dataset_dict.json"
+"""File by which a `DatasetDict` that was saved to a folder is known."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +105,42 @@ def objective_of(data: Data) -> str:
 def _read(source: str | Path, split: Split | None, texts: Sequence[str]) -> Mapping[Split, Iterable[Row]]:
     path = Path(source)
     if path.is_file():
-        suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
-        builder = _BUILDERS.get(suffixes[-1] if suffixes else "")
+        builder = _builder(path)
         if builder is None:
             kinds = ", ".join(_BUILDERS)
             raise InputError(f"expected one of {kinds} (or these with .gz)", path=path)
         named: Split = split or "train"
         # A name with brackets or an asterisk would be a pattern, which other files may match.
-        files = {"train": [glob.escape(str(path))]}
+        files = {"train": [glob.escape(str(path.absolute()))]}
         more = reading_of_table(path, texts) if builder == "csv" else {}
         require_once(path)
         return {named: _load(source, builder, data_files=files, **more)["train"]}
     looks_local = str(source).startswith((".", "/", "~")) or path.suffix.lower() in (*_BUILDERS, ".gz")
     if looks_local and not path.exists():
         raise InputError("no such file or folder", path=source)
-    if path.is_dir():
-        require_once(path)
-    return _wanted(_load(source, str(path) if path.is_dir() else str(source)), split, source)
+    if not path.is_dir():
+        return _wanted(_load(source, str(source)), split, source)
+    require_once(path)
+    if not (path / _SAVED).exists() and glob.has_magic(str(path.resolve())):
+        # `datasets` would take it for a pattern, which other folders may match.
+        raise InputError("a folder of data cannot have *, ? or [ in its path; name its files", path=path)
+    return _wanted(_load(source, str(path), **_reading_of_folder(path, texts)), split, source)
+
+
+def _builder(path: Path) -> str | None:
+    """Name with which `datasets` reads a file; None for other kinds of files."""
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    return _BUILDERS.get(suffixes[-1] if suffixes else "")
+
+
+def _reading_of_folder(folder: Path, texts: Sequence[str]) -> dict[str, Any]:
+    """Arguments with which pandas reads the tables of a folder, as those of a single file; none where there
+    are other data."""
+    inner = [file for file in sorted(folder.rglob("*")) if file.is_file() and _builder(file)]
+    if {_builder(file) for file in inner} != {"csv"}:
+        return {}
+    readings = [reading_of_table(file, texts) for file in inner]
+    return readings[0]
 
 
 def _wanted(
@@ -152,7 +173,7 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     library: Any = datasets
     load: Any = library.load_dataset
     try:
-        if Path(builder).is_dir() and (Path(builder) / "dataset_dict.json").exists():
+        if Path(builder).is_dir() and (Path(builder) / _SAVED).exists():
             load = library.load_from_disk
         elif Path(source).exists():
             # `datasets` knows files by place and time: another file of the same time would not be read.
@@ -187,7 +208,7 @@ def _as_written(source: str | Path, loaded: Mapping[str, Any]) -> Mapping[str, I
     where all texts of a field are dates. Other data stay as they are."""
     builder: Any = import_module("datasets").load_dataset_builder
     path, files = Path(source), {"train": [str(source)]}
-    if path.is_dir() and not (path / "dataset_dict.json").exists():
+    if path.is_dir() and not (path / _SAVED).exists():
         found = builder(str(path))
         files = dict(found.config.data_files) if found.name == "json" else {}
     if not all(is_json(file) for own in files.values() for file in own):
