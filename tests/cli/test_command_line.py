@@ -130,6 +130,17 @@ def test_a_tilde_that_the_shell_left_is_the_users_folder(run, tmp_path, monkeypa
     assert found.keywords == {"b": paths, "c": ComparisonSettings()}
 
 
+def test_standard_output_is_not_taken_for_a_file(refuses, tmp_path, monkeypatch):
+    """A file of the name ``-`` was written."""
+    monkeypatch.chdir(tmp_path)
+    played = ["collect", "--story", "salt_ledger", "--policy", "random", "--episodes", "1"]
+    assert "field 'out': standard output is not taken" in refuses(*played, "--out", "-")
+    assert "field 'json': standard output is not taken" in refuses(
+        "games", "show", "salt_ledger", "--json", "-"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interruption_says_so(run, monkeypatch, capsys, story, tmp_path):
     def interrupt(*arguments, **named):
         raise KeyboardInterrupt

@@ -77,19 +77,21 @@ def _in_home(value: Any) -> Any:
 
 
 def require_own_outputs(run: partial[Any], json: Path | None) -> None:
-    """Refuse outputs that would replace an input of the call, or each other.
+    """Refuse outputs that would replace an input of the call, or each other, and ``-``.
 
     Args:
         run: Call of a verb; its output is ``out``.
         json: File for the figures.
 
     Raises:
-        InputError: An output is an input, or both outputs are one file.
+        InputError: An output is an input, both outputs are one file, or one is named ``-``.
     """
     out = run.keywords.get("out")
     inputs = [value for name, value in run.keywords.items() if name != "out"]
     paths = [path for value in (*run.args, *inputs) for path in _paths(value)]
     for field, output in (("out", out), ("json", json)):
+        if str(output) == "-":
+            raise InputError("standard output is not taken: give the name of a file", field=field)
         if isinstance(output, str | Path) and any(_same(path, output) for path in paths):
             raise InputError("is an input as well, which the output would replace", path=output, field=field)
     if json is not None and isinstance(out, str | Path) and Path(out).resolve() == json.resolve():
