@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import os
 import re
 import runpy
 import shlex
@@ -141,6 +142,17 @@ def test_standard_output_is_not_taken_for_a_file(refuses, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(refuses, tmp_path):
+    """A verb told it at its end, when nothing was left to write its figures to."""
+    (tmp_path / "file").write_text("x")
+    played = ["collect", "--story", "salt_ledger", "--policy", "random", "--episodes", "1", "--out"]
+    assert "is a folder; expected a file" in refuses(*played, tmp_path / "t.jsonl", "--json", tmp_path)
+    for out, figures in (("t.jsonl", "file/f.json"), ("file/below/t.jsonl", "f.json")):
+        line = refuses(*played, tmp_path / out, "--json", tmp_path / figures)
+        assert f"cannot be written: {tmp_path / 'file'} is a file" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_an_interruption_says_so(run, monkeypatch, capsys, story, tmp_path):
     def interrupt(*arguments, **named):
         raise KeyboardInterrupt
@@ -187,3 +199,38 @@ def test_python_m_pluralign_is_the_command_line(monkeypatch, capsys):
         runpy.run_module("pluralign", run_name="__main__")
     assert not ended.value.code
     assert "usage: pluralign VERB" in capsys.readouterr().out
+
+
+def _pluralign(*arguments, **options):
+    words = [sys.executable, "-m", "pluralign", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, **options)
+
+
+PLAYED = ("collect", "--story", "salt_ledger", "--policy", "random", "--episodes", "2")
+
+
+def test_what_the_terminal_cannot_show_is_escaped(tmp_path):
+    """It ended verbs after their work, with a trace and without their figures."""
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = _pluralign(*PLAYED, "--out", "é.jsonl", "--json", "f.json", cwd=tmp_path, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(r"wrote \xe9.jsonl")
+    assert (tmp_path / "f.json").exists()
+
+
+def test_a_reader_that_leaves_ends_a_verb_without_success(tmp_path):
+    """The exit code was 0, although the figures were not written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "pluralign", *PLAYED, "--out", "t.jsonl", "--json", "f.json"]
+    done = subprocess.run(words, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_verbs_run_without_standard_output_or_error(tmp_path, closed):
+    line = f'exec "$0" -m pluralign {" ".join(PLAYED)} --out t.jsonl --json f.json {closed}>&-'
+    done = subprocess.run(["sh", "-c", line, sys.executable], cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "f.json").exists()

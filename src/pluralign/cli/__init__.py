@@ -142,18 +142,23 @@ _DEVICE = "Device of the models: cpu, cuda, cuda:1 or mps; by default the GPU (C
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a verb.
 
-    Exit codes: 0 success, 1 errors found, pairs failed or targets not reached, 2 bad input, 130 interrupted.
+    Exit codes: 0 success, 1 errors found, pairs failed or targets not reached, 2 bad input, 130 interrupted,
+    141 ended by a reader that closed the pipe.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    output: Any = sys.stdout
+    if hasattr(output, "reconfigure"):
+        # A text that the terminal's encoding lacks must not end a verb.
+        output.reconfigure(errors="backslashreplace")
     try:
         sys.exit(_run(given))
     except InputError as error:
         _complain(str(error))
         sys.exit(2)
     except BrokenPipeError:
-        # The reader has closed the pipe; the rest of the buffer is discarded.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        # The verb has not finished: no success, as for other programs that SIGPIPE ends.
+        _discard_output()
+        sys.exit(141)
     except KeyboardInterrupt:
         _complain("interrupted; files written so far are kept, and the same command continues")
         sys.exit(130)
@@ -207,8 +212,16 @@ def _call(verb: str, rest: list[str]) -> int:
     if json is not None:
         write_json(json, figures)
     # A closed pipe can still be handled here; at exit it is too late.
-    sys.stdout.flush()
+    try:
+        print(end="", flush=True)
+    except BrokenPipeError:
+        _discard_output()
     return code
+
+
+def _discard_output() -> None:
+    """Discard the rest of the output's buffer, since the reader has closed the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(

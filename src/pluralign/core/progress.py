@@ -22,7 +22,8 @@ class ProgressBar:
         self, total: int, label: str = "", *, unit: str = "it", done: int = 0, shown: bool = True
     ) -> None:
         self._bar: Any = None
-        if shown and sys.stderr.isatty():
+        # A program without a terminal may have no standard error at all.
+        if shown and sys.stderr and sys.stderr.isatty():
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, initial=done, desc=label or None, unit=unit)

@@ -104,7 +104,7 @@ def reinforce(
             # TRL would add the load-balancing loss of experts' routers to the reward's.
             router_aux_loss_coef=0.0,
             gradient_checkpointing=False, save_strategy="no", logging_strategy="no", report_to="none",
-            disable_tqdm=not sys.stderr.isatty(),
+            disable_tqdm=not (sys.stderr and sys.stderr.isatty()),
             **(vllm or VLLMSampling()).arguments(),
         )  # fmt: skip
         rows = datasets.Dataset.from_dict({"prompt": list(prompts)})
