@@ -12,7 +12,7 @@ from typing import Any, cast
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from pluralign.core import InputError
-from pluralign.core.files import in_home
+from pluralign.core.files import file_to_write, in_home
 
 
 def value_rules() -> ConstructorRegistry:
@@ -77,14 +77,16 @@ def _in_home(value: Any) -> Any:
 
 
 def require_own_outputs(run: partial[Any], json: Path | None) -> None:
-    """Refuse outputs that would replace an input of the call, or each other, and ``-``.
+    """Refuse, before any work, outputs that would replace an input of the call, or each other, and those
+    that cannot be written.
 
     Args:
         run: Call of a verb; its output is ``out``.
         json: File for the figures.
 
     Raises:
-        InputError: An output is an input, both outputs are one file, or one is named ``-``.
+        InputError: An output is an input, both outputs are one file, one is named ``-`` or below a file, or
+            the figures' file is a folder.
     """
     out = run.keywords.get("out")
     inputs = [value for name, value in run.keywords.items() if name != "out"]
@@ -92,10 +94,20 @@ def require_own_outputs(run: partial[Any], json: Path | None) -> None:
     for field, output in (("out", out), ("json", json)):
         if str(output) == "-":
             raise InputError("standard output is not taken: give the name of a file", field=field)
+        if isinstance(output, str | Path):
+            _require_folders(Path(output))
         if isinstance(output, str | Path) and any(_same(path, output) for path in paths):
             raise InputError("is an input as well, which the output would replace", path=output, field=field)
+    if json is not None:
+        file_to_write(json)
     if json is not None and isinstance(out, str | Path) and Path(out).resolve() == json.resolve():
         raise InputError("is the output as well, which the figures would replace", path=json, field="json")
+
+
+def _require_folders(output: Path) -> None:
+    above = next((folder for folder in output.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InputError(f"cannot be written: {above} is a file", path=output)
 
 
 def _paths(value: Any) -> Iterator[str]:
