@@ -335,3 +335,21 @@ def test_a_folder_that_would_be_a_pattern_is_refused_and_its_files_are_read(tmp_
     assert len(load_pairs(tmp_path / "a*b" / "train.jsonl")) == 1
     monkeypatch.chdir(tmp_path / "a*b")
     assert len(load_pairs("train.jsonl")) == 1
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_an_empty_cell_makes_no_texts_of_the_other_numbers(separator, tmp_path):
+    """The margins were refused as texts."""
+    rows = ["prompt,chosen,rejected,margin", "q,a,b,1.5", "q,a,c,", "q,NA,N/A,2"]
+    path = tmp_path / ("x.tsv" if separator == "\t" else "x.csv")
+    numbers = [row.replace(",", separator) for row in rows]
+    if separator == ";":
+        numbers[1] = "q;a;b;1,5"
+    path.write_text("\n".join(numbers) + "\n")
+    pairs = load_pairs(path)
+    assert [pair.margin for pair in pairs] == [1.5, 0.0, 2.0]
+    assert pairs[2].texts() == (("q", "NA"), ("q", "N/A"))
+    scored = tmp_path / "s.csv"
+    scored.write_text("prompt,completion,reward\nq,a,1.5\nq,b,\n")
+    with pytest.raises(InputError, match=r"s.csv:2, field 'reward': expected a finite number"):
+        load_scored(scored)

@@ -16,6 +16,8 @@ from pluralign.core.jsonl import repeated
 
 _TEXTS = ("prompt", "completion", "rejected", "system")
 """Columns whose cells are texts whatever they look like; and "chosen", next to "rejected"."""
+_NUMBERS = ("margin", "reward")
+"""Columns of numbers, in which an empty cell is missing; it would make texts of the others."""
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
 _PLAIN = re.compile(r"([+-]?\d+(,\d+)?)?")
@@ -46,7 +48,10 @@ def reading_of_table(path: Path, texts: Sequence[str]) -> dict[str, Any]:
     chosen = ("chosen",) if b"rejected" in first else ()
     texts = (*_TEXTS, *chosen, *texts)
     # Otherwise a completion "None" or "N/A" would count as missing, and "42" or "007" as a number.
-    reading: dict[str, Any] = {"keep_default_na": False, "converters": dict.fromkeys(texts, str)}
+    reading: dict[str, Any] = {
+        "keep_default_na": False, "converters": dict.fromkeys(texts, str),
+        "na_values": dict.fromkeys(_NUMBERS, ""),
+    }  # fmt: skip
     if tabs:
         return {**reading, "sep": "\t"}
     if not semicolons:
