@@ -121,6 +121,29 @@ def test_log_probs_of_a_stream_are_those_of_the_whole(server, chat):
     assert text == whole.message.content
 
 
+def test_tokens_of_a_stop_text_are_no_part_of_the_log_probs(server, chat):
+    letters = {str(token): 50 for token in tokenizer()("abcdefgh", add_special_tokens=False).input_ids}
+    settings = {"logprobs": 1, "max_tokens": 20, "logit_bias": letters, "temperature": 1.0, "seed": 3}
+    (whole,) = complete(server, "hello", **settings).choices
+    assert len(whole.text) == 20
+    stop = whole.text[6:10]
+    before, settings["stop"] = whole.text.find(stop), [stop, f"{stop}zz"]
+    answer = complete(server, "hello", **settings)
+    (choice,) = answer.choices
+    assert (choice.text, choice.finish_reason) == (whole.text[:before], "stop")
+    assert answer.usage.completion_tokens == before + len(stop)
+    for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+        assert getattr(choice.logprobs, name) == getattr(whole.logprobs, name)[:before]
+    parts = [chunk.choices[0] for chunk in complete(server, "hello", **settings, stream=True)]
+    # A token is sent with its text, and not before.
+    assert all(part.text == "".join(part.logprobs.tokens) for part in parts[:-1])
+    assert "".join(part.text for part in parts) == choice.text
+    told = chat_of(server, chat, **{**settings, "logprobs": True}).choices[0]
+    settings["stop"] = told.message.content[3:6]
+    told = chat_of(server, chat, **{**settings, "logprobs": True}).choices[0]
+    assert "".join(entry.token for entry in told.logprobs.content) == told.message.content != ""
+
+
 @pytest.mark.parametrize("model", ["tiny-random", "smollm2-135m"])
 def test_bytes_of_tokens_that_are_parts_of_characters(model):
     text, known = "é 😀, 日本 a�", load_tokenizer(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -32,13 +33,16 @@ class PartialText:
         self._tokenizer, self._stops, self._lead = tokenizer, stops, lead
         self._before, self._control = list(before), control
         self._given = self._begins = 0
+        # Number of characters before each token; the tokens of one character begin where it does.
+        self._places: list[int] = []
+        self._length = 0
         # Text of all tokens before `_read`, and the start of the tokens that the next ones are decoded with.
         self._text, self._context, self._read = "", 0, 0
 
     def copy(self) -> PartialText:
         """A copy, to be continued differently."""
         other = copy(self)
-        other.ids = list(self.ids)
+        other.ids, other._places = list(self.ids), list(self._places)
         return other
 
     def add(self, token: int, last: bool) -> tuple[str, bool]:
@@ -52,7 +56,9 @@ class PartialText:
             The newly certain text; and whether a stop text was reached.
         """
         self.ids.append(token)
+        self._places.append(self._length)
         text = self.decoded()
+        self._length = max(self._length, len(text.rstrip(_HALF)))
         if self._lead and text:
             self._given = self._begins = len(self._lead) if text.startswith(self._lead) else 0
             self._lead = ""
@@ -64,6 +70,11 @@ class PartialText:
         new = text[self._given : max(self._given, end)]
         self._given += len(new)
         return new, found >= 0
+
+    @property
+    def begun(self) -> int:
+        """Number of tokens that begin within the text that has been returned."""
+        return bisect_left(self._places, self._given)
 
     def decoded(self) -> str:
         """All text so far, from the last few tokens and the text decoded before."""

@@ -29,8 +29,8 @@ class Choice:
         self._tools = request.tools and ToolText(request.tools.format, request.tools.names)
         self._echo, self._echoed = echo, texts.text(echo) if echo else ""
         self._begun = False
-        # Number of tokens that have been sent in a stream.
-        self._sent = 0
+        # Numbers of log-probabilities that belong to the text, and that have been sent in a stream.
+        self._certain = self._sent = 0
         self._log_probs: list[TokenLogProb | None] = []
         # Their places in a completion's text.
         self._offsets: list[int] = []
@@ -50,6 +50,7 @@ class Choice:
         """Append an event; the parts of a stream for it, none without news."""
         if event.prompt is not None:
             self._log_probs += event.prompt
+            self._certain = len(event.prompt)
             self._place_prompt()
         new = self._echoed if not self._begun else ""
         self._begun = True
@@ -58,6 +59,7 @@ class Choice:
             self.tokens = event.tokens
             if event.log_prob is not None:
                 self._log_probs.append(event.log_prob)
+                self._certain = len(self._log_probs) - event.tokens + event.certain
                 if self._places is not None:
                     self._offsets.append(len(self._echoed) + self._places.next(event.log_prob.token))
             new += event.text if self._tools is None else self._tools.add(event.text)
@@ -87,10 +89,10 @@ class Choice:
 
     def _parts(self, new: str) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
-        if new or self._sent < len(self._log_probs):
+        if new or self._sent < self._certain:
             content = {"delta": {"content": new}} if self._chat else {"text": new}
             log_probs = self._reported(self._sent)
-            self._sent = len(self._log_probs)
+            self._sent = self._certain
             parts.append({**content, "logprobs": log_probs, "finish_reason": None})
         if self.calls:
             calls = [{"index": i, **call} for i, call in enumerate(self.calls)]
@@ -104,9 +106,9 @@ class Choice:
         """The field ``logprobs`` of the tokens from this one on."""
         if self._sample.alternatives is None:
             return None
-        found = self._log_probs[first:]
+        found = self._log_probs[first : self._certain]
         if self._chat:
             return chat_log_probs([one for one in found if one is not None], self._texts)
         return completion_log_probs(
-            found, self._texts, self._offsets[first:], int(self._sample.prompt_ids[0])
+            found, self._texts, self._offsets[first : self._certain], int(self._sample.prompt_ids[0])
         )

@@ -74,6 +74,8 @@ class Event:
         log_prob: Log-probability of the new token, if the request asks for it.
         prompt: Log-probabilities of the prompt's tokens, the first of which has none, if the request asks for
             them; in the first event only, which has no new token.
+        certain: Number of generated tokens that are certainly part of the text. Those after it may belong to
+            a stop text, which is no part of it.
     """
 
     request: int
@@ -82,6 +84,7 @@ class Event:
     finish_reason: FinishReason | None
     log_prob: TokenLogProb | None = None
     prompt: Sequence[TokenLogProb | None] | None = None
+    certain: int = 0
 
 
 def prompt_tokens(requests: Sequence[Request]) -> int:

@@ -124,4 +124,4 @@ def next_event(number: int, token: int, text: PartialText, stops: Collection[int
     last = ended or count == most
     new, stopped = text.add(token, last)
     finish: FinishReason | None = "stop" if ended or stopped else "length" if last else None
-    return Event(number, new, count, finish)
+    return Event(number, new, count, finish, certain=count if last and not stopped else text.begun)
