@@ -207,6 +207,26 @@ def test_echo_alone_generates_nothing(server):
         complete(server, "hello there", max_tokens=0)
 
 
+def test_a_prompt_that_fills_the_context_is_scored(server):
+    ids = [5, 6, 7, 8] * (server.service.deployment.context // 4)
+    for log_probs in (0, None):
+        answer = complete(
+            server, ids, echo=True, logprobs=log_probs, max_tokens=0, steering_weights={"one": 1}
+        )
+        (choice,) = answer.choices
+        assert (answer.usage.total_tokens, choice.finish_reason) == (len(ids), "length")
+        assert choice.text == tokenizer().decode(ids)
+        if log_probs is not None:
+            shorter = complete(
+                server, ids[:-1], echo=True, logprobs=0, max_tokens=0, steering_weights={"one": 1}
+            )
+            found, same = (one.logprobs.token_logprobs for one in (choice, shorter.choices[0]))
+            assert found[1:-1] == pytest.approx(same[1:], abs=2e-5)
+    with pytest.raises(openai.BadRequestError, match="maximum context length"):
+        complete(server, [*ids, 5], echo=True, max_tokens=0)
+    assert server.wait_for(lambda m: m["pluralign_running"] == m["pluralign_waiting"] == 0)
+
+
 def test_an_echoed_stream_is_the_whole(server):
     settings = {"echo": True, "logprobs": 2, "max_tokens": 5}
     (whole,) = complete(server, "hello there", **settings).choices

@@ -58,6 +58,15 @@ def test_several_answers_say_whether_weights_decide(serve, undecided, sure):
         assert found["decided"] == sure
 
 
+def test_answers_that_fill_the_context_are_compared(serve, undecided):
+    with serve(inferred=undecided) as server:
+        prompt = [5, 6, 7, 8] * (server.service.deployment.context // 4)
+        body = {"model": "tiny-random", "prompt": prompt[:-2], "n": 2, "max_tokens": 2, "seed": 3}
+        found = server.post("/v1/completions", **body).json()
+    assert {choice["finish_reason"] for choice in found["choices"]} == {"length"}
+    assert found["decided"] is not None
+
+
 def test_an_end_that_nobody_wrote_does_not_count(serve, undecided, monkeypatch):
     asked = []
 

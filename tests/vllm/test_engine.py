@@ -158,6 +158,13 @@ def test_prompts_log_probs_are_refused():
         answer(StandIn("Hi"), replace(request(), alternatives=1, prompt_log_probs=True))
 
 
+def test_a_silent_request_needs_no_vllm():
+    llm = StandIn("Hi")
+    text, last, own = answer(llm, replace(request(ids=(1,)), silent=True))
+    assert (text, last.tokens, last.finish_reason, llm.calls) == ("", 0, "length", [])
+    assert (own.running, own.waiting) == (0, 0)
+
+
 def test_texts_end_at_stop_texts_and_at_the_limit():
     llm = StandIn("one two three")
     text, last, _ = answer(llm, request(stop=(" tw",)))

@@ -40,7 +40,6 @@ class ParsedRequest:
         prompt: Prompt or messages as given in the body.
         model: Name of the model as given in the body.
         echo: For each prompt, its tokens with which the answers begin; empty if they begin with none.
-        silent: Whether nothing is generated: the one token that is decoded is not part of the answer.
         tools: Tools that the answer may call.
         relevance: Factors on the steering weights by relevance; None if the request does not ask for them.
     """
@@ -53,7 +52,6 @@ class ParsedRequest:
     prompt: Any = field(default=None, repr=False)
     model: str = ""
     echo: Sequence[Sequence[int]] = ()
-    silent: bool = False
     tools: Tools | None = None
     relevance: Mapping[str, float] | None = None
 
@@ -139,7 +137,7 @@ class RequestParser:
         samples = [
             Request(
                 ids, weights, self._decoding(kind, body, len(ids)), seeds[per_prompt * i + j], lead, rules,
-                alternatives, echo and alternatives is not None, joined,
+                alternatives, echo and alternatives is not None, joined, silent,
             )
             for i, ids in enumerate(prompts)
             for j in range(per_prompt)
@@ -148,7 +146,7 @@ class RequestParser:
         return ParsedRequest(
             kind, samples, per_prompt, stream, bool(options.get("include_usage")),
             body["messages" if chat else "prompt"], body["model"],
-            self._echoed(body["prompt"], prompts) if echo else (), silent, tools,
+            self._echoed(body["prompt"], prompts) if echo else (), tools,
         )  # fmt: skip
 
     def _response(self, body: dict[str, Any]) -> ParsedRequest:
@@ -195,7 +193,7 @@ class RequestParser:
             raise _too_long(self.limits.prompt_tokens, f"your {param} resulted in {length} tokens", param)
         stop: str | list[str] = body.get("stop") or []
         return Decoding(
-            max_new_tokens=self._new_tokens(body, length, param),
+            max_new_tokens=max(1, self._new_tokens(body, length, param)),
             temperature=_number(body, "temperature", 1.0),
             top_p=_number(body, "top_p", 1.0),
             top_k=max(0, int(_number(body, "top_k", 0))),
@@ -220,7 +218,7 @@ class RequestParser:
         context = context if context is not None else length + self.limits.new_tokens
         room = context - length
         usual = min(self.limits.default_new_tokens, self.limits.new_tokens, max(room, 1))
-        wanted = max(1, next(iter(given.values()), usual))
+        wanted = next(iter(given.values()), usual)
         if wanted > room:
             counts = f"{length} in the {param}, {wanted} in the completion"
             found = f"you requested {length + wanted} tokens ({counts})"

@@ -54,15 +54,14 @@ class Choice:
             self._place_prompt()
         new = self._echoed if not self._begun else ""
         self._begun = True
-        if not self._request.silent:
-            self.text += event.text
-            self.tokens = event.tokens
-            if event.log_prob is not None:
-                self._log_probs.append(event.log_prob)
-                self._certain = len(self._log_probs) - event.tokens + event.certain
-                if self._places is not None:
-                    self._offsets.append(len(self._echoed) + self._places.next(event.log_prob.token))
-            new += event.text if self._tools is None else self._tools.add(event.text)
+        self.text += event.text
+        self.tokens = event.tokens
+        if event.log_prob is not None:
+            self._log_probs.append(event.log_prob)
+            self._certain = len(self._log_probs) - event.tokens + event.certain
+            if self._places is not None:
+                self._offsets.append(len(self._echoed) + self._places.next(event.log_prob.token))
+        new += event.text if self._tools is None else self._tools.add(event.text)
         self.finish_reason = event.finish_reason
         if event.finish_reason is not None and self._tools is not None:
             rest, self.calls = self._tools.finish()

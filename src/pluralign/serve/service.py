@@ -113,7 +113,7 @@ class Service:
     def verdicts_on(self, request: ParsedRequest) -> AnswerVerdicts | None:
         """What compares the answers to a request; None if its weights are its own or not inferred, or there
         is nothing to compare."""
-        alone = request.per_prompt < 2 or request.stream or request.silent
+        alone = request.per_prompt < 2 or request.stream or request.samples[0].silent
         return None if alone or self.intervals_of(request.weights) is None else self.verdicts
 
     def _own_engine(self, limits: Limits) -> Engine:

@@ -99,7 +99,7 @@ class AnswerVerdicts:
             [
                 Request(
                     ids, SteeringWeights({name: 1.0}), Decoding(max_new_tokens=1), alternatives=0,
-                    prompt_log_probs=True,
+                    prompt_log_probs=True, silent=True,
                 )
                 for name in names
             ]

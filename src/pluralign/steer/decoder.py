@@ -77,8 +77,9 @@ class MixtureDecoder(AnswerStreams):
         for number, one in running.items():
             if one.request.prompt_log_probs:
                 self._prompts.add(self._scored(number, one))
-        plain = {n: one for n, one in running.items() if not one.request.prompt_log_probs}
-        return numbers, self._enter(plain)
+        rest = {n: one for n, one in running.items() if not one.request.prompt_log_probs}
+        silent = [Event(n, "", 0, "length") for n, one in rest.items() if one.request.silent]
+        return numbers, [*silent, *self._enter({n: one for n, one in rest.items() if not one.request.silent})]
 
     def _enter(self, running: Mapping[int, RunningRequest]) -> list[Event]:
         """Read prompts, and sample their first tokens unless they are read in parts."""
@@ -151,6 +152,8 @@ class MixtureDecoder(AnswerStreams):
         scores = yield from score_prompt(
             self.rows, one.policies, ids, alternatives, self.power, lambda: self._size(len(ids))
         )
+        if one.request.silent:
+            return lambda _: [Event(number, "", 0, "length", prompt=scores)]
         return lambda _: [Event(number, "", 0, None, prompt=scores), *self._enter({number: one})]
 
     def step(self) -> list[Event]:

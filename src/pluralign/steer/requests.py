@@ -33,6 +33,7 @@ class Request:
             ``alternatives``.
         joined: Whether the text goes on where the prompt ends, so that a space before its first word is part
             of it, whatever the tokenizer omits before first words.
+        silent: Whether nothing is generated: only the prompt's log-probabilities are computed, if any.
     """
 
     prompt_ids: Sequence[int]
@@ -44,6 +45,7 @@ class Request:
     alternatives: int | None = None
     prompt_log_probs: bool = False
     joined: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True)

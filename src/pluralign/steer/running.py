@@ -68,7 +68,8 @@ class Admission:
                 f"unknown objective {unknown[0]!r}; there are {', '.join(self._rows.names)}", field="weights"
             )
         limit = self._rows.context
-        length, most = len(request.prompt_ids), request.decoding.max_new_tokens
+        length = len(request.prompt_ids)
+        most = 0 if request.silent else request.decoding.max_new_tokens
         if not length:
             raise InputError("the prompt is empty: it has no tokens")
         if limit is not None and length + most > limit:

@@ -100,6 +100,10 @@ class VllmEngine:
     async def _answer(self, job: Job) -> None:
         """Decode a request, and send its events."""
         try:
+            if job.request.silent and not job.request.prompt_log_probs:
+                job.ended = True
+                job.events.put_nowait((job.place, Event(next(self._numbers), "", 0, "length")))
+                return
             if len(job.request.prompt_ids) < 2:
                 raise InputError("vLLM mixes policies after prompts of at least 2 tokens")
             if job.request.prompt_log_probs:
