@@ -42,6 +42,10 @@ def test_calls_in_tags(size):
     )
     two = f'{one}\n<tool_call>{{"name": "weather", "arguments": {{}}}}</tool_call>'
     assert written("tags", two, size) == ("", "", [("clock", '{"zone": "UTC <b>"}'), ("weather", "{}")])
+    # Text between calls and after them is text, too.
+    later = f"One. {one} Two. {one}\nThree."
+    sent, rest, calls = written("tags", later, size)
+    assert (sent + rest, len(calls)) == ("One.  Two. \nThree.", 2)
     # An answer without calls, with what looks like the beginning of one, is sent whole.
     for text in (
         "a < b, <tool",
@@ -55,6 +59,8 @@ def test_calls_in_tags(size):
 def test_calls_as_an_object():
     call = '{"name": "clock", "parameters": {"zone": 1}}'
     assert written("object", call) == ("", "", [("clock", '{"zone": 1}')])
+    tags = '{"name": "clock", "parameters": {"zone": "<tool_call>1</tool_call>2"}}'
+    assert written("object", tags) == ("", "", [("clock", '{"zone": "<tool_call>1</tool_call>2"}')])
     assert written("object", "It is noon.") == ("It is noon.", "", [])
     sent, rest, calls = written("object", '{"time": "noon"}')
     assert (sent + rest, calls) == ('{"time": "noon"}', [])
@@ -95,25 +101,25 @@ def calling(serve, monkeypatch):
 
 
 def test_tools_go_in_and_calls_come_out(calling):
-    started, server = calling(f"One moment. <tool_call>{CALL}</tool_call>")
+    started, server = calling(f"One moment. <tool_call>{CALL}</tool_call>\nDone.")
     try:
         messages = [{"role": "user", "content": "What time is it?"}]
         settings = {"model": "tiny-random", "messages": messages, "tools": [CLOCK], "max_tokens": 200}
         answer = server.openai.chat.completions.create(**settings)
         (choice,) = answer.choices
         assert choice.finish_reason == "tool_calls"
-        assert choice.message.content == "One moment. "
+        assert choice.message.content == "One moment. \nDone."
         (call,) = choice.message.tool_calls
         assert (call.function.name, json.loads(call.function.arguments)) == ("clock", {"zone": "UTC <b>"})
         chunks = list(server.openai.chat.completions.create(**settings, stream=True))
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "One moment. "
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == choice.message.content
         (part,) = [one for chunk in chunks for one in chunk.choices[0].delta.tool_calls or []]
         assert (part.index, part.function.name) == (0, "clock")
         assert chunks[-1].choices[0].finish_reason == "tool_calls"
         # The tools are in the prompt, and the result can be sent back.
         alone = server.openai.chat.completions.create(model="tiny-random", messages=messages, max_tokens=200)
         assert answer.usage.prompt_tokens > alone.usage.prompt_tokens
-        assert alone.choices[0].message.content.endswith("</tool_call>")
+        assert alone.choices[0].message.content.endswith("</tool_call>\nDone.")
         messages += [
             choice.message.model_dump(),
             {"role": "tool", "tool_call_id": call.id, "content": "noon"},

@@ -57,19 +57,25 @@ class ToolText:
     def finish(self) -> tuple[str, list[dict[str, Any]]]:
         """The rest of the text that is no call, and the calls, in OpenAI's format.
 
-        A text that looks like a call and is none (broken JSON, an unknown tool) is text.
+        A text that looks like a call and is none (broken JSON, an unknown tool) is text. White space after a
+        call is part of its form.
         """
         rest = self._text[self._given :]
         calls = [_call(text, self._names) for text in self._candidates()]
         found = [call for call in calls if call is not None]
         if not found or len(found) < len(calls):
             return rest, []
-        return "", found
+        after = [part.partition(_CLOSES)[2] for part in self._parts()]
+        return "".join(text for text in after if text.strip()), found
 
     def _candidates(self) -> list[str]:
         if self._kind == "object":
             return [self._text] if self._text.lstrip().startswith("{") else []
-        return [part.partition(_CLOSES)[0] for part in self._text.split(_OPENS)[1:]]
+        return [part.partition(_CLOSES)[0] for part in self._parts()]
+
+    def _parts(self) -> list[str]:
+        """The text after each tag that opens a call, up to the next one."""
+        return [] if self._kind == "object" else self._text.split(_OPENS)[1:]
 
 
 def _call(text: str, names: frozenset[str]) -> dict[str, Any] | None:
