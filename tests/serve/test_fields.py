@@ -5,7 +5,8 @@ import json
 import openai
 import pytest
 
-from pluralign.core import SteeringWeights
+from pluralign.core import InputError, SteeringWeights
+from pluralign.lm.grammar import GrammarState
 
 from .mixtures import WEIGHTS, chat_of, complete, mixed, tokenizer
 
@@ -113,6 +114,30 @@ def test_json_objects_and_schemas_that_cannot_be_followed(server, chat):
         refused(server, text, messages=[{"role": "user", "content": "a"}], response_format=form)
     # The server goes on.
     assert chat_of(server, chat).choices[0].message.content
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_schema_that_proves_too_complex_ends_its_own_request_alone(server, chat, monkeypatch, after):
+    allowed, asked = GrammarState.allowed, []
+
+    def failing(state):
+        asked.append(state)
+        if len(asked) > after:
+            raise InputError("cannot be followed: too many expressions", field="schema")
+        return allowed(state)
+
+    expected = chat_of(server, chat, max_tokens=100).choices[0].message.content
+    monkeypatch.setattr(GrammarState, "allowed", failing)
+    for stream in (False, True):
+        asked.clear()
+        other = chat_of(server, chat, max_tokens=100, stream=True)
+        text = [next(other).choices[0].delta.content]
+        with pytest.raises(openai.APIError, match="too many expressions") as caught:
+            list(chat_of(server, chat, response_format=schema_form(PERSON), stream=stream))
+        assert caught.value.param == "response_format"
+        text += [chunk.choices[0].delta.content or "" for chunk in other]
+        assert "".join(text) == expected
+    assert server.wait_for(lambda m: m["pluralign_running"] == 0)
 
 
 def test_models_may_carry_a_mix(serve, chat):

@@ -97,4 +97,5 @@ def schema_text(schema: Mapping[str, Any]) -> str:
 
 
 def _line(error: object) -> str:
-    return f"cannot be followed: {' '.join(str(error).split())[:200]}"
+    # llguidance appends its own state, with the text so far.
+    return f"cannot be followed: {' '.join(str(error).partition('<state>')[0].split())[:200]}"

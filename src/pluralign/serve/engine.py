@@ -189,7 +189,7 @@ class DecodingEngine:
         for event in events:
             job = self._running.get(event.request)
             if job is not None:
-                outgoing.append((job, event))
+                outgoing.append((job, event.error or event))
                 if event.finish_reason is not None:
                     del self._running[event.request]
         self._send(outgoing)

@@ -58,7 +58,8 @@ class AnswerStreams(ABC):
         Requests are admitted at the first event; closing the iterator releases its requests.
 
         Raises:
-            InputError: See `admit`; raised by the call itself, before the first event.
+            InputError: See `admit`; raised by the call itself, before the first event. A JSON Schema may
+                prove too complex later.
         """
         self._check(requests)
         return self._events(requests)
@@ -85,6 +86,8 @@ class AnswerStreams(ABC):
                 for event in self._next(left):
                     if event.finish_reason is not None:
                         left.discard(event.request)
+                    if event.error is not None:
+                        raise event.error
                     yield event
         finally:
             with self.lock:

@@ -226,9 +226,10 @@ class MixtureDecoder(AnswerStreams):
     def _choose(self, batch: MixtureBatch, found: Prediction) -> list[Event]:
         chosen = batch.choose(found, self.power)
         events = [
-            replace(self._event(number, token), log_prob=log_prob)
+            replace(self._event(number, token), log_prob=log_prob) if number not in batch.failed
+            else Event(number, "", len(self._running[number].text.ids), "stop", error=batch.failed[number])
             for number, (token, log_prob) in zip(batch.requests, chosen, strict=True)
-        ]
+        ]  # fmt: skip
         finished = {event.request for event in events if event.finish_reason is not None}
         if finished:
             self.release(finished)

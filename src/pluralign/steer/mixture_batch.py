@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pluralign.core import InputError
 from pluralign.lm.decoding import Decoding, TokenSampler, sampling_device
 from pluralign.steer.prediction import Entry, Prediction
 from pluralign.steer.requests import TokenLogProb
@@ -48,22 +49,19 @@ class MixtureBatch:
         self._rules = {i: own for i, own in enumerate(rules) if own is not None}
         self._alternatives = {i: count for i, count in enumerate(alternatives) if count is not None}
         self._step = 0
+        self.failed: dict[int, InputError] = {}
+        """Requests of which the rules could not be applied in the last step, with the reasons."""
 
     def choose(self, found: Prediction, power: float) -> list[tuple[int, TokenLogProb | None]]:
         """The next token of every request, from the predictions of its rows; and its log-probability, for
-        requests that report it.
+        requests that report it. The tokens of `failed` requests mean nothing.
 
         Args:
             found: Predictions of the rows.
             power: Power of the mixtures (`mixing.mix_rows`).
         """
         mixed = found.mixed(self._owners, self._weights, len(self.requests), power)
-        ruled = mixed
-        if self._rules:
-            own = [rules.apply(mixed[i]) for i, rules in self._rules.items()]
-            ruled = mixed.index_copy(
-                0, torch.tensor(list(self._rules), device=mixed.device), torch.stack(own)
-            )
+        ruled = self._ruled(mixed) if self._rules else mixed
         self._step += 1
         chosen: Any = self._sampler.choose(ruled, self._uniforms[self._step - 1])
         # The only transfer from the device in a step, whatever the number of requests.
@@ -73,6 +71,17 @@ class MixtureBatch:
             for i, count in self._alternatives.items()
         }
         return [(token, reported.get(i)) for i, token in enumerate(tokens)]
+
+    def _ruled(self, mixed: Float[Tensor, "requests vocabulary"]) -> Float[Tensor, "requests vocabulary"]:
+        """The log-probabilities by the rules of each request; a request whose rules fail ends alone."""
+        self.failed, own = {}, list[Tensor]()
+        for i, rules in self._rules.items():
+            try:
+                own.append(rules.apply(mixed[i]))
+            except InputError as error:
+                self.failed[self.requests[i]] = error
+                own.append(mixed[i])
+        return mixed.index_copy(0, torch.tensor(list(self._rules), device=mixed.device), torch.stack(own))
 
 
 def token_log_probs(

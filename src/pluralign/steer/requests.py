@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pluralign.core import SteeringWeights
+from pluralign.core import InputError, SteeringWeights
 from pluralign.lm.decoding import Decoding
 from pluralign.steer.token_rules import TokenRules
 
@@ -78,6 +78,7 @@ class Event:
             them; in the first event only, which has no new token.
         certain: Number of generated tokens that are certainly part of the text. Those after it may belong to
             a stop text, which is no part of it.
+        error: Why the request was given up before its text was complete; it has a finish reason all the same.
     """
 
     request: int
@@ -87,6 +88,7 @@ class Event:
     log_prob: TokenLogProb | None = None
     prompt: Sequence[TokenLogProb | None] | None = None
     certain: int = 0
+    error: InputError | None = None
 
 
 def prompt_tokens(requests: Sequence[Request]) -> int:
