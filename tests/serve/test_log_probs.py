@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.serve.answers import Answer
 from pluralign.serve.api import RequestParser
-from pluralign.serve.log_probs import TokenTexts
+from pluralign.serve.log_probs import TokenTexts, completion_log_probs
 from pluralign.serve.settings import Limits
 from pluralign.steer.requests import TokenLogProb
 from pluralign.steer.running import next_event, text_of
@@ -85,14 +85,26 @@ def test_offsets_are_places_in_the_text():
     found = choice["logprobs"]
     assert len(found["text_offset"]) == len(ids) - 1
     for token, place in zip(found["tokens"], found["text_offset"], strict=True):
-        assert "�" in token or token == known.decode([special]) or text[place:].startswith(token)
+        part = token.startswith("bytes:\\x")
+        assert part or token == known.decode([special]) or text[place:].startswith(token)
     assert found["text_offset"][-1] == len(text) - len(found["tokens"][-1])
     assert found["text_offset"] == sorted(found["text_offset"])
 
 
 def test_the_sampled_token_is_among_the_likeliest():
     found = completion(sentencepieces(), [3, 5], prompt="Hello")["logprobs"]["top_logprobs"]
-    assert found == [{" world": -2.0, " a": -0.2, "<unk>": -0.1}, {" a": -0.2, "<unk>": -0.1}]
+    assert found == [{" world": -2.0, " a": -0.2, "<unk>": -0.1}, {" a": -2.0, "<unk>": -0.1}]
+
+
+def test_parts_of_characters_have_names_of_their_own():
+    known = load_tokenizer("smollm2-135m")
+    ids = known("é 😀 \N{REPLACEMENT CHARACTER}", add_special_tokens=False).input_ids
+    texts = TokenTexts(known)
+    names = [texts.name(token) for token in ids]
+    assert names == ["é", r"bytes: \xf0\x9f\x98", r"bytes:\x80", " ", "\N{REPLACEMENT CHARACTER}"]
+    # Both are a replacement character as texts.
+    found = completion_log_probs([TokenLogProb(ids[2], -5.0, ((ids[2] + 1, -0.1),))], texts, [0])
+    assert found["top_logprobs"] == [{r"bytes:\x81": -0.1, r"bytes:\x80": -5.0}]
 
 
 def test_log_probs_of_an_answer_are_the_mixtures(server, chat):

@@ -53,6 +53,14 @@ class TokenTexts:
                 return [known[character] for character in name]
         return list(text.encode())
 
+    def name(self, token: int) -> str:
+        """The text of a token, or its bytes if it is a part of a character, such as ``bytes:\\xf0\\x9f``, as
+        OpenAI's completions have it: different parts have the same text, a replacement character."""
+        text = self[token]
+        if _HALF not in text or (own := bytes(self.bytes(token))) == text.encode():
+            return text
+        return f"bytes:{repr(own)[2:-1]}"
+
     def text(self, tokens: Sequence[int]) -> str:
         """The text of several tokens together."""
         return str(self._tokenizer.decode(list(tokens)))
@@ -107,7 +115,7 @@ def completion_log_probs(
         first: The first token of a prompt, which has no log-probability.
     """
     return {
-        "tokens": [texts[first if one is None else one.token] for one in found],
+        "tokens": [texts.name(first if one is None else one.token) for one in found],
         "token_logprobs": [None if one is None else one.log_prob for one in found],
         "top_logprobs": [_by_text(one, texts) for one in found],
         "text_offset": list(offsets),
@@ -118,8 +126,9 @@ def _by_text(one: TokenLogProb | None, texts: TokenTexts) -> dict[str, float] | 
     """Log-probabilities of the most likely tokens and of the token itself, which may be one more."""
     if one is None:
         return None
-    ranked = [*one.likeliest, (one.token, one.log_prob)]
-    return {texts[token]: log_prob for token, log_prob in reversed(ranked)}
+    likeliest = {texts.name(token): log_prob for token, log_prob in reversed(one.likeliest)}
+    # Of two tokens with one text, this one is meant.
+    return {**likeliest, texts.name(one.token): one.log_prob}
 
 
 def _entry(token: int, log_prob: float, texts: TokenTexts) -> dict[str, Any]:
