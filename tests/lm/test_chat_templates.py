@@ -54,6 +54,21 @@ def test_what_a_template_leaves_out_is_refused(messages, message):
         TEMPLATES["chat"](make_tiny_tokenizer())(messages, False)
 
 
+def test_many_calls_are_rendered_a_few_times():
+    tokenizer = styles.tokenizer_of("tools")
+    turns = [{"role": "assistant", "content": None, "tool_calls": [CALL]}, {"role": "tool", "content": "2"}]
+    named = {"role": "user", "content": "a", "name": "Ann"}
+    template, count = TEMPLATES["chat"](tokenizer), []
+    apply = tokenizer.apply_chat_template
+    tokenizer.apply_chat_template = lambda *given, **more: (count.append(1), apply(*given, **more))[1]
+    assert template([*ASKED, *turns * 30], True) == apply(
+        [*ASKED, *turns * 30], tokenize=False, add_generation_prompt=True
+    )
+    with pytest.raises(InputError, match="leaves out 'name' of message 62"):
+        template([*ASKED, *turns * 30, named], True)
+    assert len(count) < 20
+
+
 def test_roles_that_a_template_leaves_out_are_refused():
     tokenizer = styles.tokenizer_of("eos only")
     tokenizer.chat_template = tokenizer.chat_template.replace(

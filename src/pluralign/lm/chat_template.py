@@ -14,12 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from pluralign.core import InputError
 from pluralign.core.messages import (
     QUOTE,
-    REASONING,
     Message,
     Messages,
     arguments_of,
 )
 from pluralign.lm.control_tokens import ControlTokens
+from pluralign.lm.template_marks import marked, shown_fields
 
 # Words of the small conversations, which no template has.
 _ASKED, _ANSWERED = "zqxask", "zqxanswer"
@@ -187,7 +187,8 @@ class ChatTemplate:
             rest = {key: value for key, value in arguments.items() if key != name}
             if name == "tools" and same(messages, rest):
                 raise InputError("the chat template leaves out the tools", field="tools")
-        for number, message in enumerate(messages):
+        for number in self._unseen(text, messages, opens, arguments):
+            message = messages[number]
             role, content = message["role"], message.get("content")
             if len(message) > 2:
                 self._require_fields(number, messages, opens, same)
@@ -198,15 +199,23 @@ class ChatTemplate:
             if same([*messages[:number], changed, *messages[number + 1 :]]):
                 raise InputError(f"the chat template leaves out messages of the role {role!r}")
 
+    def _unseen(
+        self, text: str, messages: Sequence[Message], opens: bool, arguments: Mapping[str, Any]
+    ) -> Sequence[int]:
+        """Places of messages of which the template does not show marks in everything that it might leave out.
+        Only these are looked at one by one, for which all messages are rendered each time."""
+        try:
+            changed, marks = marked(messages, text, _ASKED, opens=opens)
+            found = self._apply(changed, opens, arguments) if marks else ""
+        except (InputError, LookupError, TypeError):
+            return range(len(messages))
+        return sorted({number for mark, number in marks.items() if mark not in found})
+
     def _require_fields(
         self, number: int, messages: Sequence[Message], opens: bool, same: Callable[[Sequence[Message]], bool]
     ) -> None:
         message = messages[number]
-        names = ["tool_calls", "function_call"]
-        # Results of tools are shown, whichever call they belong to; earlier reasoning is left out by design.
-        names += ["name"] if message["role"] != "tool" else []
-        names += REASONING if number == len(messages) - 1 and not opens else ()
-        for name in names:
+        for name in shown_fields(message, last=number == len(messages) - 1 and not opens):
             if name not in message:
                 continue
             rest = {"content": "", **{key: value for key, value in message.items() if key != name}}
