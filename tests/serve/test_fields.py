@@ -221,10 +221,14 @@ def test_the_context_length_error_has_the_words_that_clients_look_for(server):
 def test_answers_and_results_of_tools_can_be_sent_back(server, chat):
     answer = chat_of(server, chat).choices[0].message.model_dump()
     more = {"role": "user", "content": "and now?", "name": None}
-    found = server.post(
-        model="tiny-random", messages=[{"role": "user", "content": "hello"}, answer, more], max_tokens=3
-    )
+    asked = [{"role": "user", "content": "hello"}, answer, more]
+    settings = {"model": "tiny-random", "messages": asked, "max_tokens": 3, "temperature": 0}
+    found = server.post(**settings)
     assert found.status_code == 200
+    # OpenAI's own answers have an empty list.
+    same = {**settings, "messages": [settings["messages"][0], {**answer, "annotations": []}, more]}
+    assert server.post(**same).json()["choices"] == found.json()["choices"]
+    refused(server, "array of 0 to 0", messages=[{**more, "annotations": [{"type": "url_citation"}]}])
     empty = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None}]
     refused(server, "'messages[1].content' is missing", messages=empty)
     # This model's template has no tools.

@@ -119,6 +119,7 @@ def _split(messages: Messages, arguments: Mapping[str, Any]) -> tuple[Messages, 
 
 def _message(given: Mapping[str, Any], place: int) -> dict[str, Any]:
     message = _without_nulls(given)
+    message.pop("annotations", None)
     message["role"] = "system" if message["role"] == "developer" else message["role"]
     content = message.get("content")
     if is_list(content):

@@ -79,6 +79,10 @@ _MESSAGE: Schema = {
         "tool_calls": {"anyOf": [NULL, {"type": "array", "items": _CALL}]},
         "tool_call_id": _TEXT,
         "reasoning_content": _TEXT,
+        "annotations": {
+            "anyOf": [NULL, {"type": "array", "items": {"type": "object"}, "minItems": 0, "maxItems": 0}],
+            "description": "Empty, as in answers of other servers that are sent back.",
+        },
     },
     "required": ["role"],
     "additionalProperties": NULL,
