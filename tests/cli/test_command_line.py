@@ -150,6 +150,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(refuses, tmp
     for out, figures in (("t.jsonl", "file/f.json"), ("file/below/t.jsonl", "f.json")):
         line = refuses(*played, tmp_path / out, "--json", tmp_path / figures)
         assert f"cannot be written: {tmp_path / 'file'} is a file" in line
+    assert "outputs are not compressed" in refuses(*played, tmp_path / "t.jsonl.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -1,3 +1,4 @@
+import gzip
 import json
 import math
 import os
@@ -160,3 +161,19 @@ def test_an_object_with_a_field_twice_is_refused(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n{"answer": 0, "by": "x", "answer": 1}\n')
     with pytest.raises(InputError, match=r"x.json:2: not JSON .field 'answer' is repeated"):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    "writer", [*WRITERS, lambda path: RecordWriter(path, "pairs").close(), lambda path: write_json(path, {})]
+)
+def test_an_output_with_the_name_of_a_compressed_file_is_refused(writer, tmp_path: Path) -> None:
+    """It was written plain, and no program could unpack it."""
+    with pytest.raises(InputError, match=r"x.jsonl.gz: outputs are not compressed: .* without .gz"):
+        writer(tmp_path / "x.jsonl.gz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_compressed_file_of_records_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(gzip.compress(b'{"a": 1}\n'))
+    with pytest.raises(InputError, match=r"x.jsonl:1: is compressed \(gzip\): unpack it first"):
+        list(read_rows(tmp_path / "x.jsonl"))

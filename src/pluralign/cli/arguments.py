@@ -12,7 +12,7 @@ from typing import Any, cast
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from pluralign.core import InputError
-from pluralign.core.files import file_to_write, in_home
+from pluralign.core.files import file_to_write, in_home, require_plain
 
 
 def value_rules() -> ConstructorRegistry:
@@ -85,8 +85,8 @@ def require_own_outputs(run: partial[Any], json: Path | None) -> None:
         json: File for the figures.
 
     Raises:
-        InputError: An output is an input, both outputs are one file, one is named ``-`` or below a file, or
-            the figures' file is a folder.
+        InputError: An output is an input, both outputs are one file, one is named ``-`` or as a compressed
+            file or is below a file, or the figures' file is a folder.
     """
     out = run.keywords.get("out")
     inputs = [value for name, value in run.keywords.items() if name != "out"]
@@ -95,6 +95,7 @@ def require_own_outputs(run: partial[Any], json: Path | None) -> None:
         if str(output) == "-":
             raise InputError("standard output is not taken: give the name of a file", field=field)
         if isinstance(output, str | Path):
+            require_plain(output)
             _require_folders(Path(output))
         if isinstance(output, str | Path) and any(_same(path, output) for path in paths):
             raise InputError("is an input as well, which the output would replace", path=output, field=field)

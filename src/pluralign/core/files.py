@@ -13,6 +13,7 @@ from typing import Any
 from pluralign.core.errors import InputError
 from pluralign.core.jsonl import check_encodable, json_text, once
 
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _KINDS = re.compile(r"(?:[a-z-]+:)+(?=~/)")
 
 
@@ -43,9 +44,11 @@ def file_to_write(path: str | Path) -> Path:
     """The file that an output replaces: of a link, what it points to.
 
     Raises:
-        InputError: There is a folder, or a device or a pipe, which a file cannot replace.
+        InputError: There is a folder, or a device or a pipe, which a file cannot replace; or the name is that
+            of a compressed file.
     """
     path = Path(path)
+    require_plain(path)
     try:
         if path.exists() and not path.is_file():
             what = "a folder" if path.is_dir() else "a device or a pipe"
@@ -53,6 +56,17 @@ def file_to_write(path: str | Path) -> Path:
         return path.resolve() if path.is_symlink() else path
     except (OSError, RuntimeError) as error:
         raise InputError(f"cannot be written: {error}", path=path) from error
+
+
+def require_plain(path: str | Path) -> None:
+    """Refuse an output with the name of a compressed file, which no program could unpack.
+
+    Raises:
+        InputError: The name is that of a compressed file.
+    """
+    suffix = Path(path).suffix
+    if suffix.lower() in _COMPRESSED:
+        raise InputError(f"outputs are not compressed: choose a name without {suffix}", path=path)
 
 
 @contextlib.contextmanager

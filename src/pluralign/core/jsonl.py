@@ -204,6 +204,8 @@ def read_rows(path: str | Path, *, drop_cut_off_line: bool = False) -> Iterator[
                 row = json.loads(line, object_pairs_hook=once)
             except (ValueError, RecursionError) as error:
                 reason = "the line is cut off" if not whole else f"not JSON ({error})"
+                if line.startswith(b"\x1f\x8b"):
+                    reason = "is compressed (gzip): unpack it first"
                 raise InputError(reason, path=path, row=number) from error
             if b"\\ud" in line.lower():
                 check_encodable(row, path, row=number)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
 from pluralign.core.errors import InputError
-from pluralign.core.files import check_beginning, cut_to_last_line, replace_when_whole
+from pluralign.core.files import check_beginning, cut_to_last_line, replace_when_whole, require_plain
 from pluralign.core.jsonl import Fields, Row, json_text, read_rows
 from pluralign.core.preference import Annotation, PreferencePair
 from pluralign.core.record_rows import (
@@ -48,6 +48,7 @@ class RecordWriter:
 
     def __init__(self, path: str | Path, kind: str, header: Mapping[str, Any] | None = None) -> None:
         self.path = Path(path)
+        require_plain(self.path)
         self._numbers: dict[str, int] = {}
         # Before the file is there: what JSON does not have is refused.
         first = _encoded([{"pluralign": kind, "version": VERSION, **(header or {})}])
