@@ -1,4 +1,5 @@
 import json
+import math
 import resource
 import signal
 from pathlib import Path
@@ -191,3 +192,19 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(example: Path)
         signal.signal(signal.SIGXFSZ, handler)
     assert example.read_bytes() == before
     assert list(example.parent.iterdir()) == [example]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_no_reader_takes_are_refused_before_they_are_written(
+    tmp_path: Path, value: float
+) -> None:
+    path, decision = tmp_path / "trajectories.jsonl", Decision("Go?", ("Yes.", "No."))
+
+    def played(name: str, reward: float) -> Trajectory:
+        return Trajectory(name, "s", "p", 0, (Step(decision, 0), Step(decision, 1, {"calm": reward})), True)
+
+    with RecordWriter(path, "trajectories") as writer:
+        writer.write(played("one", 1.0))
+        with pytest.raises(InputError, match=r"'rewards.calm': expected a finite number in step 2 of two"):
+            writer.write(played("two", value))
+    assert [one.id for one in read_trajectories(path)] == ["one"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pluralign.core.jsonl import Fields, Row
+from pluralign.core.errors import InputError
+from pluralign.core.jsonl import Fields, Row, is_finite
 from pluralign.core.preference import Annotation, Comparison, PreferencePair
 from pluralign.core.trajectory import Decision, Segment, Step, Trajectory
 
@@ -14,7 +15,11 @@ Decisions = dict[int, Decision]
 
 
 def encode(record: Record, number: Callable[[Decision], int]) -> Row:
-    """Encode a record as a line that refers to decisions by number."""
+    """Encode a record as a line that refers to decisions by number.
+
+    Raises:
+        InputError: A reward or a count is not finite, which files cannot have.
+    """
 
     def segment(s: Segment) -> Row:
         return {
@@ -27,6 +32,8 @@ def encode(record: Record, number: Callable[[Decision], int]) -> Row:
     match record:
         case Trajectory():
             row = _columns(record, "id", "source", "policy", "seed", "terminated", "truncated")
+            for place, step in enumerate(record.steps, start=1):
+                _require_finite(step, f"step {place} of {record.id}")
             row["steps"] = [_step_row(step, number(step.decision)) for step in record.steps]
         case Annotation():
             row = _columns(record, "objective", "rater", "preference")
@@ -40,6 +47,15 @@ def encode(record: Record, number: Callable[[Decision], int]) -> Row:
 
 def _columns(record: Record, *names: str) -> Row:
     return {name: getattr(record, name) for name in names}
+
+
+def _require_finite(step: Step, where: str) -> None:
+    for field, numbers in (("rewards", step.rewards), ("counts", step.counts)):
+        for name, value in numbers.items():
+            if not is_finite(value):
+                raise InputError(
+                    f"expected a finite number in {where}, found {value!r:.60}", field=f"{field}.{name}"
+                )
 
 
 def _step_row(step: Step, number: int) -> Row:
