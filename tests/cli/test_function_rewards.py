@@ -1,7 +1,9 @@
 """Functions of the user's as rewards on the command line."""
 
 import json
+from decimal import Decimal
 
+import pandas
 import pytest
 from json_lines import rows_of
 
@@ -37,6 +39,21 @@ def test_score_and_win_rate(run, refuses, answer_files, code, tmp_path):
     failed = refuses("score", "--model", f"{code}:broken", "--data", data, "--out", tmp_path / "none.jsonl")
     assert "mine.py:broken failed in mine.py, line 6: ZeroDivisionError" in failed
     assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_other_columns_of_a_table_go_to_the_scores(run, refuses, code, tmp_path):
+    """Times ended the verb with a trace after it had scored."""
+    data, out = tmp_path / "data.parquet", tmp_path / "scored.jsonl"
+    rows = pandas.DataFrame({"prompt": ["Say:"] * 2, "completion": ["one", "one two"]})
+    when, prices = [pandas.Timestamp("2024-01-02 03:04"), None], [Decimal("1.5"), None]
+    rows.assign(when=when, price=prices).to_parquet(data)
+    assert run("score", "--model", f"{code}:brief", "--data", data, "--out", out) == 0
+    first, second = rows_of(out)
+    assert (first["when"], first["price"]) == ("2024-01-02T03:04:00", 1.5)
+    assert (second["when"], second["price"]) == (None, None)
+    rows.assign(icon=[None, b"x"]).to_parquet(data)
+    failed = refuses("score", "--model", f"{code}:brief", "--data", data, "--out", tmp_path / "none.jsonl")
+    assert "data.parquet:2, field 'icon': expected what JSON can have, found b'x'" in failed
 
 
 def test_a_policy_gradient_on_a_function(run, refuses, code, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,8 @@ def unframed(data: Any) -> Any:
 
 
 def native(value: Any) -> Any:
-    """A cell as JSON has it: None for what is missing in pandas, and lists for the arrays as which pandas
-    reads lists of messages from parquet files.
+    """A cell as JSON has it: None for what is missing in pandas, lists for the arrays as which pandas reads
+    lists of messages from parquet files, texts for times, and numbers for decimals.
 
     >>> native(np.array([{"role": "user", "content": "Hi."}], dtype=object))
     [{'role': 'user', 'content': 'Hi.'}]
@@ -45,4 +47,8 @@ def native(value: Any) -> Any:
     if is_object(value):
         return {name: native(one) for name, one in value.items()}
     pandas: Any = sys.modules.get("pandas")
-    return None if pandas is not None and (value is pandas.NA or value is pandas.NaT) else value
+    if pandas is not None and (value is pandas.NA or value is pandas.NaT):
+        return None
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value

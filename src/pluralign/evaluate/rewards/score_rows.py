@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from pluralign.core import Decision, InputError
 from pluralign.core.digests import digest, source_digest
+from pluralign.core.jsonl import json_text
 from pluralign.core.resumable import run_batches
 from pluralign.data.reading import read_row
 from pluralign.data.rows import read_named
-from pluralign.data.source import open_table
+from pluralign.data.source import Table, open_table
 from pluralign.lm.dtypes import DTypeName
 from pluralign.rewards.endpoint import EndpointReward
 from pluralign.rewards.identity import reward_card, reward_identity
@@ -65,6 +66,7 @@ def score_rows(
         read_row(table, number, lambda row=row: read_named(row, template))
         for number, row in enumerate(rows, start=1)
     ]
+    _require_json(table, rows)
     source = source_digest(data)
     if "file_digest" not in source:
         # Folders and data sets of the hub keep their names when their rows change.
@@ -81,6 +83,16 @@ def score_rows(
     run_batches(out, run, items, lambda some: _scored(loaded, some, spans, data), batch=_BATCH, unit="row")
     empty = sum(not text.strip() for named in read for _, text in named.values())
     return {"rows": len(rows), "empty_completions": empty, **loaded.counts}
+
+
+def _require_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse columns that the output cannot have, before anything is scored."""
+    for number, row in enumerate(rows, start=1):
+        for name, value in row.items():
+            try:
+                json_text(value)
+            except InputError as error:
+                raise table.error(error.message, row=number, field=name) from error
 
 
 def _parts(model: str, loaded: Reward) -> Mapping[str, Any]:
