@@ -2,6 +2,9 @@ import gzip
 import json
 import math
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 import pluralign as pl
 from pluralign.core import Comparison, InputError
 from pluralign.core.checks import checked
-from pluralign.core.files import read_json, replace_when_whole, write_json, write_text
+from pluralign.core.files import read_json, replace_when_whole, require_free, write_json, write_text
 from pluralign.core.jsonl import read_rows
 from pluralign.core.records import RecordWriter, write_records
 from pluralign.core.resumable import run_batches
@@ -177,3 +180,18 @@ def test_a_compressed_file_of_records_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_bytes(gzip.compress(b'{"a": 1}\n'))
     with pytest.raises(InputError, match=r"x.jsonl:1: is compressed \(gzip\): unpack it first"):
         list(read_rows(tmp_path / "x.jsonl"))
+
+
+def test_a_folder_in_which_a_writer_was_killed_is_free(tmp_path: Path) -> None:
+    """The same command was refused until the user had removed a hidden file."""
+    code = (
+        "import os, signal, sys\nfrom pluralign.core.files import replace_when_whole\n"
+        "with replace_when_whole(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('{')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "dial.json")], check=False)
+    assert [re.sub(r"\d+", "N", path.name) for path in tmp_path.iterdir()] == [".dial.json.N.tmp"]
+    require_free(tmp_path)
+    (tmp_path / "own.tmp").write_text("x")
+    with pytest.raises(InputError, match="exists and is not empty"):
+        require_free(tmp_path)

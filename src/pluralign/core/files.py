@@ -14,6 +14,7 @@ from pluralign.core.errors import InputError
 from pluralign.core.jsonl import check_encodable, json_text, once
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 _KINDS = re.compile(r"(?:[a-z-]+:)+(?=~/)")
 
 
@@ -97,7 +98,8 @@ def replace_when_whole(path: str | Path) -> Generator[Path]:
 
 
 def require_free(folder: str | Path, *, ignored: Collection[str] = ()) -> None:
-    """Check an output folder before it gets files: it must not exist, or must be empty.
+    """Check an output folder before it gets files: it must not exist, or must be empty but for temporary
+    files of writers that were killed (`replace_when_whole`).
 
     Args:
         folder: Output folder.
@@ -109,7 +111,8 @@ def require_free(folder: str | Path, *, ignored: Collection[str] = ()) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file; expected an output folder", path=folder)
-    if folder.is_dir() and any(entry.name not in ignored for entry in folder.iterdir()):
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if any(name not in ignored and not _TEMPORARY.fullmatch(name) for name in names):
         raise InputError("exists and is not empty; choose another folder", path=folder)
 
 
