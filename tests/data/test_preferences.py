@@ -63,6 +63,11 @@ def test_folders_with_splits(tmp_path):
     saved = datasets.DatasetDict({"train": datasets.Dataset.from_list(PLAIN[:2])})
     saved.save_to_disk(tmp_path / "saved")
     assert trl(tmp_path / "saved") == PLAIN[:2]
+    # One without splits is a source without splits, as a single file is.
+    datasets.Dataset.from_list(PLAIN[:8]).save_to_disk(tmp_path / "rows")
+    write(tmp_path / "rows.jsonl", PLAIN[:8])
+    assert load_pairs(tmp_path / "rows", "good").counts == load_pairs(tmp_path / "rows.jsonl", "good").counts
+    assert trl(tmp_path / "rows", "test") == PLAIN[:8]
 
 
 def test_pairs_are_one_decision_with_positions_that_say_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """Log-probabilities of answers, and of prompts that answers begin with."""
 
+import math
 from dataclasses import replace
 
 import openai
@@ -105,6 +106,13 @@ def test_parts_of_characters_have_names_of_their_own():
     # Both are a replacement character as texts.
     found = completion_log_probs([TokenLogProb(ids[2], -5.0, ((ids[2] + 1, -0.1),))], texts, [0])
     assert found["top_logprobs"] == [{r"bytes:\x81": -0.1, r"bytes:\x80": -5.0}]
+
+
+def test_impossible_tokens_have_a_number_that_json_has():
+    texts, never = TokenTexts(tokenizer()), -math.inf
+    found = completion_log_probs([TokenLogProb(5, never, ((6, -0.1), (7, never)))], texts, [0])
+    assert found["token_logprobs"] == [-9999.0]
+    assert found["top_logprobs"] == [{texts[5]: -9999.0, texts[6]: -0.1, texts[7]: -9999.0}]
 
 
 def test_log_probs_of_an_answer_are_the_mixtures(server, chat):

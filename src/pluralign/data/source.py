@@ -26,8 +26,8 @@ Data = str | Path | Mapping[str, Iterable[Row]] | Iterable[Row]
 (mappings by column)."""
 
 _BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-_SAVED = "dataset_dict.json"
-"""File by which a `DatasetDict` that was saved to a folder is known."""
+_SAVED_SPLITS, _SAVED_ROWS = "dataset_dict.json", "state.json"
+"""Files by which a `DatasetDict` and a `Dataset` that were saved to a folder are known."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ def objective_of(data: Data) -> str:
 
 def _read(source: str | Path, split: Split | None, texts: Sequence[str]) -> Mapping[Split, Iterable[Row]]:
     path = Path(source)
+    named: Split = split or "train"
     if path.is_file():
         builder = _builder(path)
         if builder is None:
             kinds = ", ".join(_BUILDERS)
             raise InputError(f"expected one of {kinds} (or these with .gz)", path=path)
-        named: Split = split or "train"
         # A name with brackets or an asterisk would be a pattern, which other files may match.
         files = {"train": [glob.escape(str(path.absolute()))]}
         more = reading_of_table(path, texts) if builder == "csv" else {}
@@ -120,11 +120,18 @@ def _read(source: str | Path, split: Split | None, texts: Sequence[str]) -> Mapp
         raise InputError("no such file or folder", path=source)
     if not path.is_dir():
         return _wanted(_load(source, str(source)), split, source)
+    if (path / _SAVED_ROWS).exists():
+        return {named: _load(source, str(path))["train"]}
     require_once(path)
-    if not (path / _SAVED).exists() and glob.has_magic(str(path.resolve())):
+    if not _is_saved(path) and glob.has_magic(str(path.resolve())):
         # `datasets` would take it for a pattern, which other folders may match.
         raise InputError("a folder of data cannot have *, ? or [ in its path; name its files", path=path)
     return _wanted(_load(source, str(path), **_reading_of_folder(path, texts)), split, source)
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether `datasets` saved this folder."""
+    return path.is_dir() and any((path / name).exists() for name in (_SAVED_SPLITS, _SAVED_ROWS))
 
 
 def _builder(path: Path) -> str | None:
@@ -173,20 +180,22 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
     library: Any = datasets
     load: Any = library.load_dataset
     try:
-        if Path(builder).is_dir() and (Path(builder) / _SAVED).exists():
+        if _is_saved(Path(builder)):
             load = library.load_from_disk
         elif Path(source).exists():
             # `datasets` knows files by place and time: another file of the same time would not be read.
             arguments["cache_dir"] = str(
                 library.config.HF_DATASETS_CACHE / "pluralign" / files_digest(source)
             )
-        loaded = {name: _unshifted(rows, source) for name, rows in load(builder, **arguments).items()}
+        found = load(builder, **arguments)
+        parts: Mapping[str, Any] = found if isinstance(found, Mapping) else {"train": found}
+        loaded = {name: _unshifted(rows, source) for name, rows in parts.items()}
         return _as_written(source, loaded) if any(map(_has_times, loaded.values())) else loaded
     except InputError:
         raise
     except Exception as error:
-        for found in explain(source):
-            raise found from error
+        for reported in explain(source):
+            raise reported from error
         reason = " ".join(str(error.__cause__ or error).split())[:200] or type(error).__name__
         if not Path(source).exists():
             reason = f"no such file or folder, and the hub does not provide it: {reason}"
@@ -208,7 +217,7 @@ def _as_written(source: str | Path, loaded: Mapping[str, Any]) -> Mapping[str, I
     where all texts of a field are dates. Other data stay as they are."""
     builder: Any = import_module("datasets").load_dataset_builder
     path, files = Path(source), {"train": [str(source)]}
-    if path.is_dir() and not (path / _SAVED).exists():
+    if path.is_dir() and not _is_saved(path):
         found = builder(str(path))
         files = dict(found.config.data_files) if found.name == "json" else {}
     if not all(is_json(file) for own in files.values() for file in own):

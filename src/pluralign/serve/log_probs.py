@@ -116,7 +116,7 @@ def completion_log_probs(
     """
     return {
         "tokens": [texts.name(first if one is None else one.token) for one in found],
-        "token_logprobs": [None if one is None else one.log_prob for one in found],
+        "token_logprobs": [None if one is None else _finite(one.log_prob) for one in found],
         "top_logprobs": [_by_text(one, texts) for one in found],
         "text_offset": list(offsets),
     }
@@ -126,13 +126,18 @@ def _by_text(one: TokenLogProb | None, texts: TokenTexts) -> dict[str, float] | 
     """Log-probabilities of the most likely tokens and of the token itself, which may be one more."""
     if one is None:
         return None
-    likeliest = {texts.name(token): log_prob for token, log_prob in reversed(one.likeliest)}
+    likeliest = {texts.name(token): _finite(log_prob) for token, log_prob in reversed(one.likeliest)}
     # Of two tokens with one text, this one is meant.
-    return {**likeliest, texts.name(one.token): one.log_prob}
+    return {**likeliest, texts.name(one.token): _finite(one.log_prob)}
 
 
 def _entry(token: int, log_prob: float, texts: TokenTexts) -> dict[str, Any]:
-    return {"token": texts[token], "logprob": max(log_prob, -9999.0), "bytes": texts.bytes(token)}
+    return {"token": texts[token], "logprob": _finite(log_prob), "bytes": texts.bytes(token)}
+
+
+def _finite(log_prob: float) -> float:
+    """The log-probability, or what OpenAI documents for very unlikely tokens: JSON has no infinity."""
+    return max(log_prob, -9999.0)
 
 
 @cache

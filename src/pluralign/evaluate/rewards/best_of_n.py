@@ -36,8 +36,8 @@ class BestOfN:
         golden: Expected golden reward, in that reward's unit.
         kl_bound: Upper bound of the KL divergence from the sampled policy, in nats (`kl_bound`).
         win_rate: Share of prompts, from 0 to 1, on which the best of N has a higher golden reward than the
-            baseline, ties counting half; None without a baseline. If all prompts agree, the interval has width
-            0, although few prompts prove little.
+            baseline, ties counting half; None without a baseline. The interval of prompts that all
+            agree has width 0, although few prompts prove little.
         golden_by_prompt: Expected golden reward of each prompt, shape (prompts, samples).
     """
 
