@@ -182,7 +182,7 @@ def test_spearman_is_scipys(pairs: list[tuple[int, int]]) -> None:
 
 
 def test_pairs_in_one_order_do_not_prove_a_correlation_of_one() -> None:
-    """Of ten normal pairs with a correlation of 0.997, a third are in one order, as all resamples then are."""
+    """Of ten normal pairs with a correlation of 0.997, a third are in one order, and all resamples too."""
     rng = np.random.default_rng(0)
     truth, covered = 6 / np.pi * np.arcsin(0.997 / 2), 0
     for trial in range(200):

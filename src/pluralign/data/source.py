@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from pluralign.core import InputError
 from pluralign.core.digests import files_digest
+from pluralign.core.jsonl import is_object
 from pluralign.core.splits import SPLITS, Split
 from pluralign.data.in_memory import native, unframed
 from pluralign.data.json_files import explain, is_json, json_rows, require_once
@@ -188,8 +189,9 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
                 library.config.HF_DATASETS_CACHE / "pluralign" / files_digest(source)
             )
         found = load(builder, **arguments)
-        parts: Mapping[str, Any] = found if isinstance(found, Mapping) else {"train": found}
-        loaded = {name: _unshifted(rows, source) for name, rows in parts.items()}
+        if not is_object(found):
+            found = {"train": found}
+        loaded = {name: _unshifted(rows, source) for name, rows in found.items()}
         return _as_written(source, loaded) if any(map(_has_times, loaded.values())) else loaded
     except InputError:
         raise
