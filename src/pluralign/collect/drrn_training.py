@@ -20,7 +20,7 @@ from pluralign.core.checks import checked
 from pluralign.core.progress import ProgressBar
 from pluralign.folders.card import Card, current_versions
 from pluralign.games.game import Game
-from pluralign.lm.tensors import seeded
+from pluralign.lm.tensors import seeded, trains
 from pluralign.options.drrn import DRRNConfig, DRRNPolicy
 from pluralign.options.features import FeatureSource
 from pluralign.options.q_network import DecisionTable, QNetwork
@@ -32,6 +32,7 @@ ENDED = -1
 
 
 @checked
+@trains
 def train_drrn(
     make_game: Callable[[], Game],
     features: FeatureSource,

@@ -105,7 +105,7 @@ class LanguageModel:
         if not branches or not all(branches):
             raise InputError(f"answers must be non-empty texts, found {list(answers)!r}")
         read = [prompt_ids(tokenizer, render_chat(tokenizer, chat)) for chat in chats]
-        found = torch.zeros(len(read), len(answers), device=self.backbone.device)
+        found = torch.zeros(len(read), len(answers), dtype=torch.float32, device=self.backbone.device)
         # A chat that fills the context is cut: by how much may not depend on the others.
         context = context_length(self.backbone.model)
         alone = [

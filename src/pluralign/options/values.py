@@ -16,8 +16,7 @@ from torch.nn.functional import gelu
 from pluralign.core import Decision, InputError, Policy, SteeringWeights
 from pluralign.core.arrays import FloatArray
 from pluralign.folders.card import HEAD, Card, read_folder, write_folder
-from pluralign.folders.tensors import read_tensors
-from pluralign.lm.tensors import seeded
+from pluralign.folders.tensors import filled, read_tensors
 from pluralign.options.checkpoint import feature_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.standardised import StandardisedHead
@@ -64,16 +63,18 @@ class ValueHead(StandardisedHead):
         self.shape = shape
         heads, width = shape.heads, shape.hidden
 
-        def uniform(*size: int, fan: int) -> nn.Parameter:
-            return nn.Parameter((2 * torch.rand(size) - 1) / fan**0.5)
+        generator = torch.Generator().manual_seed(seed)
 
-        with seeded(seed):
-            self.inner = uniform(heads, shape.dimension, width, fan=shape.dimension)
-            self.bias = uniform(heads, 1, width, fan=shape.dimension)
-            self.outer = uniform(heads, width, shape.objectives, fan=width)
-            self.level = nn.Parameter(torch.zeros(heads, 1, shape.objectives))
-            if shape.conditioned:
-                self.weighted = uniform(heads, shape.objectives, width, fan=shape.objectives)
+        def uniform(*size: int, fan: int) -> nn.Parameter:
+            drawn = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")
+            return nn.Parameter((2 * drawn - 1) / fan**0.5)
+
+        self.inner = uniform(heads, shape.dimension, width, fan=shape.dimension)
+        self.bias = uniform(heads, 1, width, fan=shape.dimension)
+        self.outer = uniform(heads, width, shape.objectives, fan=width)
+        self.level = nn.Parameter(torch.zeros(heads, 1, shape.objectives))
+        if shape.conditioned:
+            self.weighted = uniform(heads, shape.objectives, width, fan=shape.objectives)
 
     def forward(
         self, standardised: Float[Tensor, "rows d"], weights: Float[Tensor, "rows objectives"]
@@ -265,8 +266,8 @@ class ValuePolicy:
         content = read_folder(folder, KIND, HEAD)
         found = feature_source(folder, content, source)
         try:
-            head = ValueHead(HeadShape(**content["head"]))
-            head.load_state_dict(read_tensors(folder / HEAD))
+            shape = HeadShape(**content["head"])
+            head = filled(lambda: ValueHead(shape), read_tensors(folder / HEAD))
             units = _units(content["units"])
             return cls(str(content["name"]), head, found, units, SteeringWeights(content["weights"]))
         except (KeyError, RuntimeError, TypeError, ValueError) as error:

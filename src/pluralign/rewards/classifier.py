@@ -96,7 +96,7 @@ class ClassifierReward(Reward):
     def _by_forest(self, decisions: list[Decision]) -> Float[Tensor, " completions"]:
         trees = [tree for decision in decisions for tree in self._reader.trees(decision)]
         if not trees:
-            return torch.zeros(0)
+            return torch.zeros(0, dtype=torch.float32)
         head: Any = self.model.score
 
         def reward(hidden: Tensor, forest: Forest) -> Tensor:
@@ -108,7 +108,7 @@ class ClassifierReward(Reward):
         self._reader.counts["completions"] += len(pairs)
         tokenizer: Any = self.tokenizer
         tokenizer.truncation_side = "left"
-        found = torch.zeros(len(pairs))
+        found = torch.zeros(len(pairs), dtype=torch.float32)
         order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))
         if any(QUOTE in text for pair in pairs for text in pair):
             raise InputError(

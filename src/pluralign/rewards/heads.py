@@ -61,7 +61,7 @@ class RewardHead(nn.Module):
     def weights(self, hidden: Float[Tensor, "tokens d"], forest: Forest) -> Float[Tensor, " branch_tokens"]:
         """Weight of each branch token (AVA eq. 11); ones without weighting."""
         if self.shape.weighting == "none":
-            return torch.ones(len(forest.places), device=hidden.device)
+            return torch.ones(len(forest.places), dtype=torch.float32, device=hidden.device)
         with _float32(hidden):
             states = hidden[forest.places].float()
             weights = attention_weights(

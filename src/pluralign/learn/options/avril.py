@@ -21,7 +21,7 @@ from pluralign.learn.options.settings import AVRILConfig
 from pluralign.learn.options.tables import DecisionIndex, encode_trajectories, table_digest
 from pluralign.learn.phase import Phase
 from pluralign.learn.run_folder import claim_folder
-from pluralign.lm.tensors import distinct_values, seeded
+from pluralign.lm.tensors import distinct_values, seeded, trains
 from pluralign.losses.bayesian_irl import avril_loss
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
@@ -137,6 +137,7 @@ class VariationalRewards(nn.Module):
 
 
 @checked
+@trains
 def fit_avril(
     trajectories: Sequence[Trajectory],
     *,

@@ -27,6 +27,7 @@ from pluralign.learn.options.tables import (
 )
 from pluralign.learn.phase import Phase
 from pluralign.learn.run_folder import claim_folder
+from pluralign.lm.tensors import trains
 from pluralign.losses.siblings import advantage_weights, sibling_advantages
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
@@ -34,6 +35,7 @@ from pluralign.options.option_policy import OptionPolicy
 
 
 @checked
+@trains
 def fit_bc(
     trajectories: Sequence[Trajectory],
     *,

@@ -42,6 +42,7 @@ from pluralign.learn.options.tables import (
 )
 from pluralign.learn.phase import Phase
 from pluralign.learn.run_folder import claim_folder
+from pluralign.lm.tensors import trains
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
@@ -69,6 +70,7 @@ class CPLData:
 
 
 @checked
+@trains
 def fit_cpl(
     pairs: Sequence[PreferencePair],
     *,

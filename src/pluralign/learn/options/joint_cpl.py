@@ -35,6 +35,7 @@ from pluralign.learn.run_folder import claim_folder
 from pluralign.learn.shared_gradients import HeldOut, ObjectiveRows, SharedGradients
 from pluralign.learn.steps import StepLoss
 from pluralign.lm.device import default_device
+from pluralign.lm.tensors import trains
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.option_policy import OptionPolicy
@@ -63,6 +64,7 @@ def read_joint_pairs(
 
 
 @checked
+@trains
 def fit_joint_cpl(
     pairs: Mapping[str, Sequence[PreferencePair]], *, store: FeatureSource, out: str | Path,
     config: CPLConfig | None = None, gradients: GradientsName = "sum",

@@ -23,6 +23,7 @@ from pluralign.learn.options.q_table import ValueTable, encode_values, scaled_re
 from pluralign.learn.options.tables import DecisionIndex, table_digest
 from pluralign.learn.phase import Phase
 from pluralign.learn.run_folder import claim_folder
+from pluralign.lm.tensors import trains
 from pluralign.options.checkpoint import describe_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.values import HeadShape, ValueHead, ValuePolicy, ValueUnits
@@ -31,6 +32,7 @@ __all__ = ["QConfig", "belief", "fit_q"]
 
 
 @checked
+@trains
 def fit_q(
     trajectories: Sequence[Trajectory], *, store: FeatureSource, out: str | Path,
     objectives: Sequence[Objective], objective: str = "", config: QConfig | None = None,

@@ -21,6 +21,7 @@ from pluralign.learn.options.story_rounds import STATE, StoryRLConfig, StoryRoun
 from pluralign.learn.options.tables import table_digest
 from pluralign.learn.run_folder import claim_folder, own_source
 from pluralign.learn.weighting import Weighting, require_objectives
+from pluralign.lm.tensors import trains
 from pluralign.losses.advantages import centred_sum, fused_sum
 from pluralign.options.checkpoint import describe_source, save_policy
 from pluralign.options.features import FeatureSource
@@ -28,6 +29,7 @@ from pluralign.options.option_policy import OptionPolicy
 
 
 @checked
+@trains
 def fit_story_rl(
     make_game: Callable[[], Game],
     *,

@@ -20,7 +20,7 @@ from pluralign.learn.texts.reward_settings import AVAConfig
 from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
-from pluralign.lm.tensors import seeded
+from pluralign.lm.tensors import seeded, trains
 from pluralign.losses.bayesian_irl import (
     TokenTerms,
     ava_demonstration_loss,
@@ -78,6 +78,7 @@ class AVALoss(BatchLoss):
 
 
 @checked
+@trains
 def fit_ava_p(
     pairs: Sequence[PreferencePair], run: Run, config: AVAConfig | None = None, *,
     negative: Negative = unlikelihood, expected_return: ExpectedReturn = expected_return_loss,
@@ -113,6 +114,7 @@ def fit_ava_p(
 
 
 @checked
+@trains
 def fit_ava_d(
     rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: AVAConfig | None = None
 ) -> RewardModel:

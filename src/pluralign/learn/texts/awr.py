@@ -26,7 +26,7 @@ from pluralign.learn.texts.scored import as_demonstrations, require_scored
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, map_rows
 from pluralign.lm.backbone import Backbone
-from pluralign.lm.tensors import to_list
+from pluralign.lm.tensors import to_list, trains
 from pluralign.lm.vocabulary import branch_sum, token_log_probs
 from pluralign.losses.likelihood import sft_loss
 from pluralign.losses.siblings import advantage_weights, token_advantages
@@ -72,6 +72,7 @@ class WeightedTokensLoss(BatchLoss):
 
 
 @checked
+@trains
 @folder_optional
 def fit_awr(rows: Sequence[ScoredCompletion], run: Run, config: AWRConfig | None = None) -> Backbone:
     """Train a policy on scored samples by advantage-weighted cloning of their tokens.

@@ -33,11 +33,12 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import load_tokenizer
 from pluralign.lm.head_change import HeadChange, make_change
 from pluralign.lm.prompts import TEMPLATES
-from pluralign.lm.tensors import seeded
+from pluralign.lm.tensors import seeded, trains
 from pluralign.losses.contrastive import dpo, labelled_accuracy
 
 
 @checked
+@trains
 @folder_optional
 def fit_mah_dpo(
     pairs: Mapping[str, Sequence[PreferencePair]], run: Run, config: MAHDPOConfig | None = None

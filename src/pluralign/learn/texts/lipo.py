@@ -23,6 +23,7 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.tensors import trains
 from pluralign.losses.listwise import ListwiseLoss, lambda_loss
 
 
@@ -57,6 +58,7 @@ class ListPreferenceLoss(BatchLoss):
 
 
 @checked
+@trains
 @folder_optional
 def fit_lipo(
     rows: Sequence[RankedCompletions],

@@ -29,6 +29,7 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
+from pluralign.lm.tensors import trains
 from pluralign.losses.contrastive import labelled_accuracy, modpo
 from pluralign.rewards.endpoint import EndpointReward
 from pluralign.rewards.function import FunctionReward
@@ -61,6 +62,7 @@ class Margin:
 
 
 @checked
+@trains
 @folder_optional
 def fit_modpo(
     pairs: Sequence[PreferencePair],

@@ -27,6 +27,7 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.device import use_device
 from pluralign.lm.pretrained import SMOLLM2
+from pluralign.lm.tensors import trains
 from pluralign.losses.contrastive import dpo, labelled_accuracy
 
 PolicyLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -67,6 +68,7 @@ class PreferenceLoss(BatchLoss):
 
 
 @checked
+@trains
 def fit_policy(
     pairs: Sequence[PreferencePair],
     *,
@@ -131,6 +133,7 @@ def fit_policy(
 
 
 @checked
+@trains
 def fit_dpo(pairs: Sequence[PreferencePair], run: Run, config: DPOConfig | None = None) -> Backbone:
     """Train a policy by direct preference optimisation (`losses.dpo`); see `fit_policy`.
 

@@ -24,7 +24,7 @@ from pluralign.learn.texts.training_options import Training
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.device import use_device
 from pluralign.lm.pretrained import SMOLLM2
-from pluralign.lm.tensors import seeded
+from pluralign.lm.tensors import seeded, trains
 from pluralign.losses.adversarial import discriminator_loss
 from pluralign.losses.reward import bradley_terry, learned_variance
 from pluralign.rewards.heads import GaussianRewards, HeadShape, RewardHead
@@ -67,6 +67,7 @@ class PairRewardLoss(BatchLoss):
 
 
 @checked
+@trains
 def fit_reward(
     pairs: Sequence[PreferencePair],
     *,
@@ -131,6 +132,7 @@ def fit_reward(
 
 
 @checked
+@trains
 def fit_bradley_terry(
     pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
 ) -> RewardModel:
@@ -156,6 +158,7 @@ def fit_bradley_terry(
 
 
 @checked
+@trains
 def fit_bt_variance(
     pairs: Sequence[PreferencePair], run: Run, config: BradleyTerryConfig | None = None
 ) -> RewardModel:
@@ -190,6 +193,7 @@ def _fit_last_token(
 
 
 @checked
+@trains
 def fit_preference_transformer(
     pairs: Sequence[PreferencePair], run: Run, config: PreferenceTransformerConfig | None = None
 ) -> RewardModel:
@@ -221,6 +225,7 @@ def fit_preference_transformer(
 
 
 @checked
+@trains
 def fit_discriminator(pairs: Sequence[PreferencePair], run: Run) -> RewardModel:
     """Train a discriminator between chosen and rejected completions
     (`losses.adversarial.discriminator_loss`).

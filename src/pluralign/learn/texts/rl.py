@@ -42,10 +42,12 @@ from pluralign.lm.backbone import Backbone, load_backbone, make_backbone
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.prompts import quoted_prompt
+from pluralign.lm.tensors import trains
 from pluralign.losses.advantages import centred_sum
 
 
 @checked
+@trains
 @folder_optional
 def fit_rl(
     prompts: Sequence[str] | Sequence[Prompt],

@@ -20,6 +20,7 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.tensors import trains
 from pluralign.lm.vocabulary import token_log_probs
 from pluralign.losses.likelihood import contrastive_sft_loss, occupancy_weights, sft_loss, unlikelihood
 
@@ -49,6 +50,7 @@ class SFTLoss(BatchLoss):
 
 
 @checked
+@trains
 @folder_optional
 def fit_sft(
     rows: Sequence[PreferencePair] | Sequence[Demonstration], run: Run, config: SFTConfig | None = None

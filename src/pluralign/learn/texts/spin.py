@@ -30,6 +30,7 @@ from pluralign.lm.backbone import Backbone
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.generation import draw_samples
 from pluralign.lm.prompts import sample_texts
+from pluralign.lm.tensors import trains
 from pluralign.losses.contrastive import dpo
 from pluralign.pair.recipes import pair_completions
 
@@ -37,6 +38,7 @@ _PROMPTS = 64
 
 
 @checked
+@trains
 @folder_optional
 def fit_spin(demonstrations: Sequence[Demonstration], run: Run, config: SPINConfig | None = None) -> Backbone:
     """Train a policy on demonstrations by self-play (Chen et al. 2024, eq. 4.7).

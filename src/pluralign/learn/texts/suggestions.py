@@ -26,7 +26,7 @@ from pluralign.learn.texts.encoding import require_certain
 from pluralign.learn.texts.weights_head import PromptChoices, WeightsConfig, fit_head, spreads
 from pluralign.lm.backbone import load_backbone
 from pluralign.lm.dtypes import DTypeName
-from pluralign.lm.tensors import to_list
+from pluralign.lm.tensors import to_list, trains
 from pluralign.options.open import DEFAULT_MODEL
 from pluralign.rewards.identity import Scorer, reward_identity, reward_provenance
 from pluralign.rewards.open import load_rewards
@@ -38,6 +38,7 @@ _BATCH = 64
 
 
 @checked
+@trains
 def fit_weights(
     pairs: Sequence[PreferencePair],
     rewards: Mapping[str, Scorer],

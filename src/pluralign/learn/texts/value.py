@@ -26,7 +26,7 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.scored import as_demonstrations, require_scored
 from pluralign.learn.texts.session import Session
 from pluralign.learn.texts.training import BatchLoss, map_rows
-from pluralign.lm.tensors import to_list
+from pluralign.lm.tensors import to_list, trains
 from pluralign.lm.text_blocks import sentence_ends
 from pluralign.losses.value import Bins, gae_targets, hl_gauss_loss, value_loss
 from pluralign.rewards.value_head import ValueHead
@@ -77,6 +77,7 @@ class ValueLoss(BatchLoss):
 
 
 @checked
+@trains
 @folder_optional
 def fit_value(rows: Sequence[ScoredCompletion], run: Run, config: ValueConfig | None = None) -> ValueModel:
     """Train a value model for every prefix of a completion, on whole completions and their rewards.

@@ -25,10 +25,12 @@ from pluralign.learn.texts.run import Run, folder_optional
 from pluralign.learn.texts.session import Session
 from pluralign.lm.backbone import Backbone, load_backbone
 from pluralign.lm.completion_trees import CompletionReader
+from pluralign.lm.tensors import trains
 from pluralign.losses.adversarial import AIRL, Divergence
 
 
 @checked
+@trains
 @folder_optional
 def fit_adversarial(
     demonstrations: Sequence[Demonstration],
