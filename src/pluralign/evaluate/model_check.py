@@ -15,6 +15,7 @@ from pluralign.lm.backbone import Backbone, load_backbone, resolve_dtype
 from pluralign.lm.dtypes import DTypeName
 from pluralign.lm.layers import CutTrunk
 from pluralign.lm.support import Support, support_of
+from pluralign.lm.tensors import seeded
 from pluralign.lm.trunk import context_length
 from pluralign.rewards.export import sequence_classifier
 from pluralign.rewards.heads import HeadShape, RewardHead
@@ -96,7 +97,8 @@ def _tried(attempt: Callable[[], Any]) -> Use:
 
 def _export(backbone: Backbone) -> None:
     """Export a reward model with random weights of its head, in float32, as every export is."""
-    head = RewardHead(backbone.hidden_size, HeadShape())
+    with seeded(0):
+        head = RewardHead(backbone.hidden_size, HeadShape())
     model: Any = backbone.model
     own = Backbone(
         model.to(dtype=torch.float32), copy.deepcopy(backbone.tokenizer), backbone.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from pluralign.core import InputError
 from pluralign.folders.card import CARD, read_card, read_folder
-from pluralign.folders.tensors import read_tensors
+from pluralign.folders.tensors import filled, read_tensors
 from pluralign.folders.tuned import load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.head_change import HeadChange, require_changeable
@@ -97,8 +98,7 @@ def load_heads(
                 f"not match the model's {shape}",
                 path=folder / HEADS,
             )
-        head = HeadChange(rank, shape[1], shape[0])
-        head.load_state_dict({"down": down, "up": up})
+        head = filled(partial(HeadChange, rank, shape[1], shape[0]), {"down": down, "up": up})
         heads[name] = head.to(backbone.device).requires_grad_(False).eval()
     return HeadedModel(str(content["name"]), backbone, heads)
 

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from pluralign.core import InputError
 from pluralign.core.files import replace_when_whole
 
 _safetensors: Any = safetensors.torch
 _safe_open: Any = safetensors.safe_open
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def filled(
+    make: Callable[[], Module], tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> Module:
+    """A module with these weights. No initial ones are drawn, so that the caller's random numbers stay as
+    they are.
+
+    Args:
+        make: Makes the module.
+        tensors: Its weights, by name.
+        dtype: Their floating-point type in it.
+
+    Raises:
+        RuntimeError: They are the weights of another module.
+    """
+    with torch.device("meta"):
+        module = make()
+    # PyTorch's annotations leave the type of this method open.
+    loaded: Any = module
+    loaded.load_state_dict(tensors, assign=True)
+    return loaded.to(dtype=dtype)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from pluralign.folders.card import (
     read_folder,
     write_folder,
 )
-from pluralign.folders.tensors import read_tensors
+from pluralign.folders.tensors import filled, read_tensors
 from pluralign.lm.backbone import load_backbone
 from pluralign.options.features import FeatureSource, FeatureStore
 from pluralign.options.option_policy import OptionHead, OptionPolicy
@@ -62,8 +62,8 @@ def load_policy(folder: Path, store: FeatureSource | None = None) -> OptionPolic
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
     try:
-        head = OptionHead(int(content["head"]["dimension"]), int(content["head"]["hidden"]))
-        head.load_state_dict(read_tensors(folder / HEAD))
+        shape = int(content["head"]["dimension"]), int(content["head"]["hidden"])
+        head = filled(lambda: OptionHead(*shape), read_tensors(folder / HEAD))
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"does not contain this policy's head: {reason}", path=folder / HEAD) from error

@@ -18,7 +18,7 @@ import torch
 
 from pluralign.core import Decision, InputError
 from pluralign.folders.card import Q_NETWORK, Card, read_folder, write_folder
-from pluralign.folders.tensors import read_tensors
+from pluralign.folders.tensors import filled, read_tensors
 from pluralign.options.checkpoint import describe_source, feature_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.q_network import QNetwork
@@ -146,8 +146,8 @@ class DRRNPolicy:
         source = feature_source(folder, content, features)
         try:
             weights = read_tensors(folder / Q_NETWORK)
-            network = QNetwork(source.dimension, weights["inner.bias"].shape[0]).double()
-            network.load_state_dict(weights)
+            hidden = weights["inner.bias"].shape[0]
+            network = filled(lambda: QNetwork(source.dimension, hidden), weights, torch.float64)
             temperature = float(content["temperature"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.folders.card import HEAD, Card, read_folder, write_folder
-from pluralign.folders.tensors import read_tensors
+from pluralign.folders.tensors import filled, read_tensors
 from pluralign.options.checkpoint import feature_source
 from pluralign.options.features import FeatureSource
 from pluralign.options.standardised import StandardisedHead
@@ -152,8 +152,8 @@ def load_option_reward(folder: Path, store: FeatureSource | None = None) -> Opti
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
     try:
-        head = OptionRewardHead(int(content["head"]["dimension"]), int(content["head"]["hidden"]))
-        head.load_state_dict(read_tensors(folder / HEAD))
+        shape = int(content["head"]["dimension"]), int(content["head"]["hidden"])
+        head = filled(lambda: OptionRewardHead(*shape), read_tensors(folder / HEAD))
         source = feature_source(folder, content, store)
         return OptionRewardPosterior(str(content["name"]), head, source, beta=float(content["beta"]))
     except InputError:

@@ -17,7 +17,7 @@ from pluralign.core.jsonl import Fields
 from pluralign.core.messages import Messages, Template
 from pluralign.folders.backbones import load_folder_backbone
 from pluralign.folders.card import CARD, HEAD, Card, load_card, read_folder, write_folder
-from pluralign.folders.tensors import read_tensors
+from pluralign.folders.tensors import filled, read_tensors
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.prompt_states import mean_states
 from pluralign.lm.prompts import TEMPLATES
@@ -144,10 +144,11 @@ def load_prompt_weights(
         raise InputError("expected two or more objectives", path=folder / CARD, field="objectives")
     settings = read_settings(folder, content, RewardSettings.token_budget)
     backbone = load_folder_backbone(folder, content, dtype=dtype, model=model)
-    head = WeightsHead(backbone.hidden_size, len(names))
     tensors = read_tensors(folder / HEAD)
-    expected = {name: value.shape for name, value in head.state_dict().items()}
-    if {name: value.shape for name, value in tensors.items()} != expected:
-        raise InputError("has tensors of other names or shapes than its card says", path=folder / HEAD)
-    head.load_state_dict(tensors)
+    try:
+        head = filled(lambda: WeightsHead(backbone.hidden_size, len(names)), tensors)
+    except RuntimeError as error:
+        raise InputError(
+            "has tensors of other names or shapes than its card says", path=folder / HEAD
+        ) from error
     return PromptWeights(backbone, head, names, settings, load_card(folder))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.messages import Messages, Template, unquoted
 from pluralign.folders.card import CARD, HEAD, TRUNK, Card, read_folder, write_folder
-from pluralign.folders.tensors import read_tensors
+from pluralign.folders.tensors import filled, read_tensors
 from pluralign.folders.tuned import Bases, load_tuned_backbone
 from pluralign.lm.backbone import Backbone
 from pluralign.lm.completion_trees import CompletionReader
@@ -27,6 +27,7 @@ from pluralign.rewards.reward import Reward
 from pluralign.rewards.spans import SpanReward
 
 KIND = "reward_model"
+Head = TypeVar("Head", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,7 @@ def load_reward_model(
     """
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
-    head = make_head(content.get("head") or {})
-    fill_head(head, folder)
+    head = read_head(make_head, folder, content)
     settings = read_settings(folder, content, token_budget)
     backbone = load_tuned_backbone(folder, content, dtype=dtype, model=model, bases=bases)
     if head.dimension != backbone.hidden_size:
@@ -219,14 +219,20 @@ def load_reward_model(
     return RewardModel(str(content["name"]), backbone, head, settings, card)
 
 
-def fill_head(head: nn.Module, folder: Path) -> None:
-    """Load a head's weights from a folder.
+def read_head(make: Callable[[dict[str, Any]], Head], folder: Path, content: Mapping[str, Any]) -> Head:
+    """The head of a folder, in float32.
+
+    Args:
+        make: Makes a head from its description.
+        folder: Folder of the model.
+        content: Its card.
 
     Raises:
-        InputError: The weights belong to another head.
+        InputError: The card does not describe such a head, or the weights belong to another head.
     """
+    described: dict[str, Any] = content.get("head") or {}
     try:
-        head.load_state_dict(read_tensors(folder / HEAD))
+        return filled(lambda: make(described), read_tensors(folder / HEAD))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"does not contain this model's head: {reason}", path=folder / HEAD) from error

@@ -22,7 +22,7 @@ from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
 from pluralign.lm.map_forests import map_completions
 from pluralign.lm.tensors import to_list
-from pluralign.rewards.reward_model import RewardSettings, fill_head, read_settings
+from pluralign.rewards.reward_model import RewardSettings, read_head, read_settings
 from pluralign.rewards.value_head import ValueHead, make_value_head
 
 KIND = "value_model"
@@ -146,8 +146,7 @@ def read_value_folder(folder: Path, *, token_budget: int = 4096) -> ValueFolder:
     """
     folder = Path(folder)
     content = read_folder(folder, KIND, HEAD)
-    head = make_value_head(content.get("head") or {})
-    fill_head(head, folder)
+    head = read_head(make_value_head, folder, content)
     settings = read_settings(folder, content, token_budget)
     try:
         scale = RewardScale(**{key: float(value) for key, value in content["rewards"].items()})

@@ -73,3 +73,9 @@ def test_trainings_in_several_threads_give_what_each_gives_alone(trained):
     for thread in threads:
         thread.join()
     assert found[0] == trained[0] != found[1]
+
+
+def test_loading_a_reward_draws_no_random_numbers(trained):
+    before = torch.get_rng_state()
+    load_reward(trained[2])
+    assert torch.equal(torch.get_rng_state(), before)
