@@ -1,10 +1,13 @@
+import functools
 import inspect
 import linecache
+import re
 import sys
 from functools import partial
 from types import ModuleType
 
 import pytest
+import torch
 
 from pluralign.core.digests import digest
 from pluralign.core.function_digests import function_digest
@@ -184,3 +187,94 @@ def test_functions_without_source_are_told_apart_by_their_instructions():
         made[text] = digests.pop()
     assert all(made.values())
     assert len(set(made.values())) == len(made)
+
+
+def test_functions_are_told_apart_by_what_they_use_of_the_users_modules(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_package").mkdir()
+    users = {
+        "through_module": "import own_helpers\ndef f(x):\n    return own_helpers.score(x)\n",
+        "through_package": "import own_package.inner\ndef f(x):\n    return own_package.inner.score(x)\n",
+        "imports_itself": "def f(x):\n    import own_helpers as h\n    return h.score(x)\n",
+        "imports_a_name": "def f(x):\n    from own_package.inner import score\n    return score(x)\n",
+        "through_library": "import math, json\ndef f(x):\n    return math.sqrt(len(json.dumps(x)))\n",
+    }
+
+    def digests(scale, unused=0):
+        text = f"import math\nSCALE, UNUSED = {scale}, {unused}\n"
+        text += "def score(x):\n    return math.sqrt(SCALE * x)\n"
+        text += f"def unused(x):\n    return {unused}\n"
+        for name in ("own_helpers", "own_package/inner"):
+            (tmp_path / f"{name}.py").write_text(text)
+        for name in ("own_helpers", "own_package.inner", "own_package"):
+            sys.modules.pop(name, None)
+        linecache.clearcache()
+        found = {}
+        for name, user in users.items():
+            module = ModuleType(name)
+            exec(compile(user, f"<{name}>", "exec"), module.__dict__)
+            found[name] = function_digest(module.f)
+            assert function_digest(module.f) == found[name]
+        return found
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before, other = digests(1), digests(2)
+    assert digests(1) == digests(1, unused=1) == before
+    assert {name for name in users if before[name] != other[name]} == set(users) - {"through_library"}
+
+
+def test_decorated_helpers_and_regular_expressions_count(notebook):
+    found = []
+    for body, word in (("x", "good"), ("2 * x", "good"), ("x", "great")):
+        one = notebook(body=body)
+        one.word, one.cached = re.compile(word), functools.cache(one.helper)
+        exec("def f(x): return cached(x) + bool(word.search(str(x)))", one.__dict__)
+        found.append(function_digest(one.f))
+    assert len(set(found)) == 3
+
+
+class Counted:
+    def __init__(self, margin):
+        self.margin, self.calls = margin, 0
+
+    def set_margin(self, margin):
+        self.margin = margin
+
+    def __call__(self, x):
+        self._count()
+        return self.margin * x
+
+    def _count(self):
+        self.calls += 1
+
+
+class Learned(torch.nn.Module):
+    def __init__(self, margin):
+        super().__init__()
+        self.margin, self.inner = margin, torch.nn.ModuleList([])
+
+    def forward(self, x):
+        return self.margin * x
+
+
+def test_what_use_changes_of_an_object_does_not_change_its_digest():
+    one = Counted(1.0)
+    before = function_digest(one)
+    one(3)
+    assert function_digest(one) == before
+    one.set_margin(2.0)
+    assert function_digest(one) != before
+
+
+def test_a_module_is_the_same_in_training_and_in_use():
+    one = Learned(1.0)
+    before = function_digest(one)
+    assert function_digest(one.eval()) == before
+    assert function_digest(Learned(2.0)) != before
+
+
+def test_values_deep_in_each_other_have_a_digest():
+    deep = []
+    for _ in range(2000):
+        deep = [deep]
+    assert function_digest(partial(scaled, deep)) == function_digest(partial(scaled, deep))
