@@ -20,7 +20,7 @@ from pluralign.core.files import read_json, write_json
 from pluralign.core.jsonl import is_object
 from pluralign.folders.backbones import load_folder_backbone, with_places
 from pluralign.folders.tensors import write_tensors
-from pluralign.lm.adapter_check import TENSORS
+from pluralign.lm.adapter_check import CONFIG, TENSORS
 from pluralign.lm.adapters import save_adapter
 
 VERSION = 1
@@ -175,10 +175,10 @@ def read_card(folder: Path, kind: str | None = None) -> dict[str, Any]:
 def content_digest(folder: Path) -> dict[str, str]:
     """Digest that changes with a folder's content: that of its card, which contains the digests of the other
     files, of its adapter, or of its model; of a hub id or a built-in model, its name alone."""
-    for name in (CARD, TENSORS):
-        if (folder / name).is_file():
-            return source_digest(folder / name)
-    if files := model_files(folder):
+    if (folder / CARD).is_file():
+        return source_digest(folder / CARD)
+    adapter = [path for path in (folder / TENSORS, folder / CONFIG) if path.is_file()]
+    if files := adapter if folder / TENSORS in adapter else model_files(folder):
         parts = (f"{path.name} {sampled_digest(path)}\n".encode() for path in files)
         return {"file": str(folder), "file_digest": digest(parts)}
     return {"file": str(folder)}
