@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pluralign.core import Decision, InputError
+from pluralign.core.digests import file_digest
 from pluralign.core.errors import CodeError
 from pluralign.core.messages import QUOTE
 from pluralign.folders.card import Card
@@ -100,6 +101,24 @@ def test_a_changed_file_is_another_reward(code):
     assert reward_provenance(spec) != provenance
     assert load_reward(spec).score(["a"], ["b"]).tolist() == [2]
     assert before.score(["a"], ["b"]).tolist() == [-2]
+
+
+def test_a_changed_neighbour_is_another_reward(code):
+    (code.parent / "beside.py").write_text("from package.units import UNIT\n")
+    (code.parent / "package").mkdir()
+    (code.parent / "package/__init__.py").touch()
+    units, unused = code.parent / "package/units.py", code.parent / "unused.py"
+    units.write_text("import package.more\nUNIT = 2.0\n")
+    spec = f"function:{code}:brief"
+    before = reward_identity(spec), reward_provenance(spec)
+    unused.write_text("UNIT = 3.0\n")
+    assert (reward_identity(spec), reward_provenance(spec)) == before
+    units.write_text("import package.more\nUNIT = 3.0\n")
+    assert reward_identity(spec) != before[0]
+    assert reward_provenance(spec) != before[1]
+    # Without neighbours, a file alone is what version 0.1 knew.
+    unused.write_text("import json\n\ndef mine(prompts, texts):\n    return [1.0]\n")
+    assert reward_provenance(f"function:{unused}:mine") == {"digest": file_digest(unused)}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import math
@@ -18,6 +19,7 @@ from pluralign.core import Decision, InputError, OptionRewards
 from pluralign.core.digests import file_digest
 from pluralign.core.errors import CodeError
 from pluralign.core.messages import Messages, Template, dialogue, unquoted
+from pluralign.core.own_code import is_own_code
 from pluralign.rewards.reward import Reward
 
 KIND = "function"
@@ -165,6 +167,44 @@ def function_source(spec: str) -> Path:
     except Exception:
         found = None
     return Path(found.origin if found and found.has_location and found.origin else f"{place}.py")
+
+
+def function_neighbours(source: Path) -> list[Path]:
+    """Files beside a function's file that it imports, or that these import: an edit of them changes it, too.
+
+    Args:
+        source: See `function_source`.
+    """
+    own = source.is_file() and is_own_code("", str(source.resolve()))
+    found = [source] if own else []
+    for path in found:
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            # Python says what is wrong when the function is opened.
+            continue
+        # A module of a package imports others by their names from the folder that the package is in.
+        packages = (folder for folder in path.parents if not (folder / "__init__.py").is_file())
+        for place in (
+            folder / name for folder in {path.parent, next(packages)} for name in _imports_of(tree)
+        ):
+            inner = place.rglob("*.py") if place.is_dir() else [place.with_name(f"{place.name}.py")]
+            found += [one for one in inner if one.is_file() and one not in found]
+    return sorted(found[1:])
+
+
+def _imports_of(tree: ast.Module) -> list[str]:
+    """Names of modules and packages that a file may import."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name.partition(".")[0] for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found += [str(node.module).partition(".")[0]]
+        elif isinstance(node, ast.ImportFrom) and node.level == 1:
+            inner = [node.module] if node.module else [alias.name for alias in node.names]
+            found += [one.partition(".")[0] for one in inner]
+    return found
 
 
 def _of_file(path: Path) -> ModuleType:

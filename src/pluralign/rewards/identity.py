@@ -19,7 +19,12 @@ from pluralign.rewards.ensemble import KIND as ENSEMBLE
 from pluralign.rewards.ensemble import ensemble_members
 from pluralign.rewards.export import CARD_COPY
 from pluralign.rewards.function import KIND as FUNCTION
-from pluralign.rewards.function import FunctionReward, function_source, require_no_function
+from pluralign.rewards.function import (
+    FunctionReward,
+    function_neighbours,
+    function_source,
+    require_no_function,
+)
 from pluralign.rewards.reward import Reward
 from pluralign.rewards.reward_model import RewardModel
 
@@ -67,7 +72,8 @@ def reward_provenance(reward: Scorer | Callable[..., Any]) -> dict[str, Any]:
     if not path.is_file():
         return _files_of(spec)
     if spec.startswith(f"{FUNCTION}:"):
-        return {"digest": file_digest(path)}
+        used = [file_digest(one) for one in (path, *function_neighbours(path))]
+        return {"digest": used[0] if len(used) == 1 else digest(one.encode() for one in used)}
     content = read_json(path)
     named = {"name": content["name"]} if content.get("name") else {}
     found = {**named, **_trained_on(content), "digest": file_digest(path)}
@@ -108,10 +114,12 @@ def reward_identity(scorer: Scorer | Callable[..., Any]) -> list[Any]:
     if spec.startswith(f"{ENDPOINT}:") and not card.is_file():
         # Only a folder says which weights are served.
         return [spec, uuid4().hex]
+    if spec.startswith(f"{FUNCTION}:"):
+        used = [card, *function_neighbours(card)] if card.is_file() else []
+        return [spec, *map(source_digest, used)]
     if card.is_file():
         return [spec, source_digest(card), *(reward_identity(member)[1:] for member in _members(spec, card))]
-    kept = [] if spec.startswith(f"{FUNCTION}:") else model_files(card.parent)
-    return [spec, *map(source_digest, kept)]
+    return [spec, *map(source_digest, model_files(card.parent))]
 
 
 def _members(spec: str, card: Path) -> list[str]:
