@@ -1,5 +1,6 @@
 """A folder finds the model that it was trained on, and moves with it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -29,18 +30,28 @@ def _save(folder, seed=3):
     make_tiny_tokenizer().save_pretrained(folder)
 
 
-@pytest.fixture
-def made(tmp_path, monkeypatch):
-    """A model, and a policy and a reward model learned from it by relative names, in one folder."""
-    root = tmp_path / "root"
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where the folders are learned; what was learned there is kept beside it, for each test."""
+    place = tmp_path_factory.mktemp("place")
+    root = place / "root"
     _save(root / "models" / "one")
     (root / "work").mkdir()
-    monkeypatch.chdir(root / "work")
     pairs = pl.load_pairs(ROWS, objective="agreement", split="train")
-    pl.fit_policy(pairs, model="../models/one", training=TRAINING, out="runs/policy")
-    pl.fit_reward(pairs, model="../models/one/", training=TRAINING, out="runs/reward")
+    with contextlib.chdir(root / "work"):
+        pl.fit_policy(pairs, model="../models/one", training=TRAINING, out="runs/policy")
+        pl.fit_reward(pairs, model="../models/one/", training=TRAINING, out="runs/reward")
+    shutil.move(root, place / "kept")
+    return place
+
+
+@pytest.fixture
+def made(place, tmp_path, monkeypatch):
+    """A model, and a policy and a reward model learned from it by relative names, in one folder."""
+    shutil.copytree(place / "kept", place / "root")
     monkeypatch.chdir(tmp_path)
-    return root
+    yield place / "root"
+    shutil.rmtree(place / "root", ignore_errors=True)
 
 
 def _scores(root, **settings):
