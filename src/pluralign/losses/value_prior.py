@@ -18,7 +18,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.core.checks import require_positive
 
-# Newton's steps to the reservation value; they are enough for prices down to the smallest numbers.
+# The most of Newton's steps to the reservation value; they are enough for prices down to the smallest numbers.
 _STEPS = 100
 
 
@@ -173,7 +173,10 @@ def reservation_value(
     score = -cost
     for _ in range(_STEPS):
         # The excess is convex and larger than the cost at the start, so Newton's steps approach from below.
-        score = score + (expected_excess(score) - cost).clamp_min(0.0) / _above(score)
+        nearer = score + (expected_excess(score) - cost).clamp_min(0.0) / _above(score)
+        if torch.equal(nearer, score):
+            break
+        score = nearer
     return (mean + deviation * score).to(mean.dtype)
 
 
