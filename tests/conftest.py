@@ -28,14 +28,29 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
+_MANY = 100
+_imported = 0
+
+
 def pytest_collection_finish() -> None:
+    """See `_leave_out_imports`."""
+    _leave_out_imports()
+
+
+def _leave_out_imports() -> None:
     """Leave what imports have made out of collections of garbage: each training run asks for several."""
+    global _imported
     gc.collect()
     gc.freeze()
+    _imported = len(sys.modules)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs a GPU where there is none."""
+    # Much is imported where it is first used.
+    if len(sys.modules) > _imported + _MANY:
+        _leave_out_imports()
     if item.get_closest_marker("gpu") is not None:
         import torch
 

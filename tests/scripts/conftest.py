@@ -42,6 +42,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of features: what the experiments ask the tiny model about a story, it is asked once."""
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="session")
 def three_layers(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random model with more layers than the experiments train here."""
     folder = tmp_path_factory.mktemp("model")

@@ -53,7 +53,7 @@ def test_reward_combinations(script, tmp_path):
     assert len((tmp_path / "reward_combinations.md").read_text().splitlines()) > 30
 
 
-def test_reward_weightings(script, tmp_path, monkeypatch):
+def test_reward_weightings(script, tmp_path, features, monkeypatch):
     weightings = script("reward_weightings")
     monkeypatch.setattr("weightings_lib.story.WEIGHTS", (0.5,))
     monkeypatch.setattr("weightings_lib.story.PLAYS", 20)
@@ -64,7 +64,7 @@ def test_reward_weightings(script, tmp_path, monkeypatch):
     )
     settings = weightings.Settings(
         tmp_path / "out", seeds=2, story_seeds=1, prompts=6, options=4, budgets=(8, 16), batches=40,
-        story=str(write_story(tmp_path / "toll")), model="tiny-random", features=tmp_path / "features",
+        story=str(write_story(tmp_path / "toll")), model="tiny-random", features=features,
         config=config, results=tmp_path,
     )  # fmt: skip
     weightings.run(settings)
@@ -78,10 +78,10 @@ def test_reward_weightings(script, tmp_path, monkeypatch):
     assert "## Story combinations" in (tmp_path / "reward_weightings.md").read_text()
 
 
-def test_offline_q_stories(script, tmp_path):
+def test_offline_q_stories(script, tmp_path, features):
     values = script("offline_q_stories")
     settings = values.Settings(
-        tmp_path / "out", tmp_path / "features", "tiny-random", seeds=1, stories=("salt_ledger",),
+        tmp_path / "out", features, "tiny-random", seeds=1, stories=("salt_ledger",),
         episodes=(3,), ways=("pessimistic", "any weights", "coverage play"), steps=3, results=tmp_path,
     )  # fmt: skip
     values.run(settings)
@@ -92,10 +92,10 @@ def test_offline_q_stories(script, tmp_path):
     assert "| pessimistic | 3 | salt_ledger | 1 |" in (tmp_path / "offline_q_stories.md").read_text()
 
 
-def test_joint_heads(script, tmp_path):
+def test_joint_heads(script, tmp_path, features):
     joint = script("joint_heads")
     settings = joint.Settings(
-        tmp_path / "out", tmp_path / "features", "tiny-random", ("salt_ledger",), seeds=1, episodes=80,
+        tmp_path / "out", features, "tiny-random", ("salt_ledger",), seeds=1, episodes=80,
         comparisons=400, steps=10, results=tmp_path,
     )  # fmt: skip
     joint.run(settings)
@@ -109,10 +109,10 @@ def test_joint_heads(script, tmp_path):
     assert "| salt_ledger | guided | 1 |" in (tmp_path / "joint_heads.md").read_text()
 
 
-def test_search_stories(script, tmp_path):
+def test_search_stories(script, tmp_path, features):
     stories = script("search_stories")
     settings = stories.Settings(
-        tmp_path / "out", tmp_path / "agents", tmp_path / "features", "tiny-random", seeds=2, searches=2,
+        tmp_path / "out", tmp_path / "agents", features, "tiny-random", seeds=2, searches=2,
         stories=("salt_ledger",), episodes=3, values=("exact, noise 0.1", "any weights"), steps=3,
         results=tmp_path,
     )  # fmt: skip
@@ -169,10 +169,10 @@ def test_sibling_tokens(script, tmp_path):
     assert "| 3 | " in (tmp_path / "sibling_tokens.md").read_text()
 
 
-def test_collected_agents(script, tmp_path):
+def test_collected_agents(script, tmp_path, features):
     collected = script("collected_agents")
     settings = collected.Settings(
-        tmp_path / "out", tmp_path / "agents", tmp_path / "features", "tiny-random", seeds=2,
+        tmp_path / "out", tmp_path / "agents", features, "tiny-random", seeds=2,
         stories=("salt_ledger",), episodes=20, comparisons=200, steps=40, results=tmp_path,
     )  # fmt: skip
     collected.run(settings)
@@ -190,10 +190,10 @@ def test_collected_agents(script, tmp_path):
     assert (tmp_path / "collected_agents.md").read_bytes() == before
 
 
-def test_sibling_policies(script, tmp_path):
+def test_sibling_policies(script, tmp_path, features):
     siblings = script("sibling_policies")
     settings = siblings.Settings(
-        tmp_path / "out", tmp_path / "agents", tmp_path / "features", "tiny-random", seeds=2,
+        tmp_path / "out", tmp_path / "agents", features, "tiny-random", seeds=2,
         stories=("salt_ledger",), episodes=(20,), steps=40, results=tmp_path,
     )  # fmt: skip
     siblings.run(settings)
