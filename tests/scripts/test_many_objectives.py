@@ -78,8 +78,9 @@ def test_reward_weightings(script, tmp_path, features, monkeypatch):
     assert "## Story combinations" in (tmp_path / "reward_weightings.md").read_text()
 
 
-def test_offline_q_stories(script, tmp_path, features):
+def test_offline_q_stories(script, tmp_path, features, monkeypatch):
     values = script("offline_q_stories")
+    monkeypatch.setattr("offline_q_lib.agents.WEIGHTINGS", 3)
     settings = values.Settings(
         tmp_path / "out", features, "tiny-random", seeds=1, stories=("salt_ledger",),
         episodes=(3,), ways=("pessimistic", "any weights", "coverage play"), steps=3, results=tmp_path,
@@ -169,8 +170,9 @@ def test_sibling_tokens(script, tmp_path):
     assert "| 3 | " in (tmp_path / "sibling_tokens.md").read_text()
 
 
-def test_collected_agents(script, tmp_path, features):
+def test_collected_agents(script, tmp_path, features, monkeypatch):
     collected = script("collected_agents")
+    monkeypatch.setattr("offline_q_lib.agents.WEIGHTINGS", 3)
     settings = collected.Settings(
         tmp_path / "out", tmp_path / "agents", features, "tiny-random", seeds=2,
         stories=("salt_ledger",), episodes=20, comparisons=200, steps=40, results=tmp_path,
@@ -190,8 +192,9 @@ def test_collected_agents(script, tmp_path, features):
     assert (tmp_path / "collected_agents.md").read_bytes() == before
 
 
-def test_sibling_policies(script, tmp_path, features):
+def test_sibling_policies(script, tmp_path, features, monkeypatch):
     siblings = script("sibling_policies")
+    monkeypatch.setattr("offline_q_lib.agents.WEIGHTINGS", 3)
     settings = siblings.Settings(
         tmp_path / "out", tmp_path / "agents", features, "tiny-random", seeds=2,
         stories=("salt_ledger",), episodes=(20,), steps=40, results=tmp_path,

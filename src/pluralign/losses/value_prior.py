@@ -18,7 +18,7 @@ from torch import Tensor
 from pluralign.core import InputError
 from pluralign.core.checks import require_positive
 
-# The most of Newton's steps to the reservation value; they are enough for prices down to the smallest numbers.
+# Newton's steps to the reservation value, at most; enough for prices down to the smallest numbers.
 _STEPS = 100
 
 
