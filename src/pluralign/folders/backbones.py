@@ -126,7 +126,7 @@ def load_folder_backbone(
 def load_trained(
     place: str, content: Mapping[str, Any], *, dtype: torch.dtype | None = None, quantized: bool = True
 ) -> Backbone | str:
-    """The model at a place if it is the one that a folder was trained on, else its fingerprint.
+    """The model at a place if it is the one that a folder was trained on, else what it is.
 
     The fingerprint is that of the weights in the floating-point type of the training, before they were
     quantised. A model is read straight into the requested type where its files hold that type; else it is
@@ -142,8 +142,17 @@ def load_trained(
     Raises:
         InputError: There is no model at the place.
     """
-    described, dtype = content["backbone"], dtype or torch.float32
-    expected, recorded = described.get("fingerprint"), trained_dtype(content)
+    found = _load_weights(place, content, dtype or torch.float32, quantized)
+    if isinstance(found, Backbone) and not found.splits_as(content["backbone"]):
+        return "its tokenizer splits texts otherwise"
+    return found
+
+
+def _load_weights(
+    place: str, content: Mapping[str, Any], dtype: torch.dtype, quantized: bool
+) -> Backbone | str:
+    """The model at a place if its weights and its vocabulary are right, else its fingerprint."""
+    expected, recorded = content["backbone"].get("fingerprint"), trained_dtype(content)
     if is_quantized_card(content):
         if quantized and find_spec("bitsandbytes") is not None:
             # On the CPU, from where the layers in 4 bits go to the device one by one.

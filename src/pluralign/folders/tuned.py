@@ -33,6 +33,7 @@ def describe_backbone(backbone: Backbone) -> dict[str, Any]:
         "name": backbone.name,
         "fingerprint": backbone.source or backbone.fingerprint,
         "dtype": dtype,
+        "tokenizer": backbone.tokenizer_digest,
     }
     return {**described, "load_in": "4bit"} if backbone.source else described
 
@@ -108,7 +109,7 @@ def load_base(
 def base_key(content: Mapping[str, Any]) -> tuple[Any, ...]:
     """Identity of the base model of a folder with this card."""
     described: Mapping[str, Any] = content["backbone"]
-    return tuple(described.get(name) for name in ("fingerprint", "dtype", "load_in"))
+    return tuple(described.get(name) for name in ("fingerprint", "dtype", "load_in", "tokenizer"))
 
 
 def trained_above(content: Mapping[str, Any]) -> bool:

@@ -18,6 +18,8 @@ _CHECKPOINTS = "checkpoints"
 _RECORD = Path(_CHECKPOINTS, "run.json")
 SOURCE = "_source"
 """End of the names of settings that are digests of functions and rewards; 0.1.0 recorded none."""
+_TOKENIZER = "backbone.tokenizer"
+"""Setting that 0.1.0 did not record either."""
 
 
 def own_source(name: str, function: Callable[..., Any]) -> dict[str, str]:
@@ -70,7 +72,8 @@ def check_folder(out: Path, run: Mapping[str, Any]) -> bool:
     if not is_object(found):
         raise InputError("not the record of a training run", path=out / _RECORD)
     # A model is known by its fingerprint, whatever it is called here.
-    keys = {*found, *(key for key in wanted if key in found or not key.endswith(SOURCE))} - {"backbone.name"}
+    added = {key for key in wanted if key.endswith(SOURCE) or key == _TOKENIZER} - set(found)
+    keys = {*found, *wanted} - added - {"backbone.name"}
     changed = sorted(key for key in keys if found.get(key) != wanted.get(key))
     if changed:
         details = "; ".join(f"{key} was {found.get(key)!r}, is {wanted.get(key)!r}" for key in changed)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pluralign.lm.precision import in_dtype
 from pluralign.lm.pretrained import read_model, read_tokenizer
 from pluralign.lm.quantized import is_quantized, quantize
 from pluralign.lm.tiny import make_tiny_model, make_tiny_tokenizer
+from pluralign.lm.tokenizer_digest import tokenizer_digest
 
 _log = logging.getLogger(__name__)
 TINY_RANDOM = "tiny-random"
@@ -41,7 +43,7 @@ class Backbone:
             an adapter was given).
         tokenizer: Tokenizer of the model.
         name: Name given by the user: hub id, local folder, ``smollm2-135m`` or ``tiny-random``.
-        fingerprint: Digest of configuration, weights (sampled), tokenizer and dtype; equal across processes.
+        fingerprint: Digest of configuration, weights (sampled), vocabulary and dtype; equal across processes.
         hidden_size: Width d of the hidden states.
         dtype: Floating-point type of the weights; of a trunk in 4 bits, that of its products.
         source: Fingerprint of the weights before they were quantised; empty if they were not.
@@ -60,6 +62,15 @@ class Backbone:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """Digest of how the tokenizer splits texts, which the vocabulary in the fingerprint leaves open."""
+        return tokenizer_digest(self.tokenizer)
+
+    def splits_as(self, described: Mapping[str, Any]) -> bool:
+        """Whether the tokenizer is the one that a card describes; cards of 0.1.0 do not."""
+        return described.get("tokenizer") in (None, self.tokenizer_digest)
 
     @property
     def vocabulary_size(self) -> int:

@@ -85,6 +85,7 @@ def describe_source(source: FeatureSource) -> dict[str, Any]:
         described |= {
             "name": source.backbone.name,
             "dtype": str(source.backbone.dtype).removeprefix("torch."),
+            "tokenizer": source.backbone.tokenizer_digest,
         }
     return described
 
@@ -120,6 +121,12 @@ def feature_source(folder: Path, content: dict[str, Any], store: FeatureSource |
         raise InputError(
             f"was trained on the features of {backbone.get('name')!r} ({backbone.get('dtype')}, "
             f"{backbone.get('fingerprint')}); the given features are from {store.fingerprint}",
+            path=folder,
+        )
+    if isinstance(store, FeatureStore) and not store.backbone.splits_as(backbone):
+        raise InputError(
+            f"was trained on the features of {backbone.get('name')!r} with a tokenizer that splits texts "
+            "otherwise",
             path=folder,
         )
     return store

@@ -16,7 +16,7 @@ import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from pluralign.core import InputError
-from pluralign.core.files import replace_when_whole
+from pluralign.core.files import replace_when_whole, write_text
 
 _numpy: Any = safetensors.numpy
 _log = logging.getLogger(__name__)
@@ -24,6 +24,26 @@ _SHARD_DECISIONS = 256
 _SHARD_SECONDS = 5.0
 
 Entry = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+def shards_folder(folder: Path, tokenizer: str) -> Path:
+    """The folder of a recipe's shards by one tokenizer: that of the recipe for the first one, which is
+    recorded there, and for what version 0.1 wrote; and one beside it for another tokenizer.
+
+    Args:
+        folder: Folder of the recipe.
+        tokenizer: Digest of the tokenizer.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+    record = folder / "tokenizer"
+    try:
+        if not record.is_file():
+            write_text(record, tokenizer)
+        return folder if record.read_text() == tokenizer else folder.with_name(f"{folder.name}-{tokenizer}")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", path=folder) from error
 
 
 class FeatureShards:

@@ -25,7 +25,7 @@ from pluralign.lm.prompts import RENDERING_VERSION, decision_tree
 from pluralign.lm.tensors import to_list
 from pluralign.lm.trunk import branch_last, branch_mean, context_length
 from pluralign.lm.vocabulary import branch_log_probs
-from pluralign.options.feature_shards import FeatureShards
+from pluralign.options.feature_shards import FeatureShards, shards_folder
 
 # Part of the digest of cached features: increment it when `branch_features` changes.
 FEATURES_VERSION = 1
@@ -113,7 +113,8 @@ class FeatureStore:
         """Number of prompt tokens dropped so far because prompts were longer than the context."""
         if folder is not None:
             recipe = f"{backbone.fingerprint}-{FEATURES_VERSION}.{RENDERING_VERSION}"
-            self._shards = FeatureShards(Path(folder) / recipe, self.dimension)
+            own = shards_folder(Path(folder) / recipe, backbone.tokenizer_digest)
+            self._shards = FeatureShards(own, self.dimension)
             self._known = {key: DecisionFeatures(*parts) for key, parts in self._shards.read().items()}
 
     @property

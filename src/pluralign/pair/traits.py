@@ -23,7 +23,7 @@ from pluralign.lm.layers import forest_layers
 from pluralign.lm.map_forests import map_completions
 from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.vocabulary import branch_losses_and_entropies
-from pluralign.options.feature_shards import FeatureShards
+from pluralign.options.feature_shards import FeatureShards, shards_folder
 from pluralign.options.features import branch_features, feature_dimension, feature_layer
 
 # Part of the name of the folder of kept traits: increment it when they change.
@@ -71,7 +71,8 @@ def read_traits(
     own = quoted_decisions(pairs, template)
     recipe = f"{backbone.fingerprint}-pairs{_VERSION}-{max_length}"
     dimension = feature_dimension(backbone.model)
-    shards = None if folder is None else FeatureShards(Path(folder) / recipe, dimension + 2)
+    own_folder = None if folder is None else shards_folder(Path(folder) / recipe, backbone.tokenizer_digest)
+    shards = None if own_folder is None else FeatureShards(own_folder, dimension + 2)
     known = {} if shards is None else {key: entry[0] for key, entry in shards.read().items()}
     missing = list({d.key: d for both in own for d in both if d.key not in known}.values())
     reader = CompletionReader.for_model(backbone.model, backbone.tokenizer, max_length)

@@ -204,7 +204,7 @@ def _trunk(model: str, cards: Mapping[Path, Mapping[str, Any] | None], dtype: to
     trunk: Backbone | None = None
     alike: list[Mapping[str, Any]] = []
     for folder, card in known.items():
-        trained = {key: card["backbone"].get(key) for key in ("fingerprint", "dtype")}
+        trained = {key: card["backbone"].get(key) for key in ("fingerprint", "dtype", "tokenizer")}
         if trained in alike:
             continue
         found = load_trained(model, card, dtype=dtype, quantized=all(quantized))

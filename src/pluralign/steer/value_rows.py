@@ -237,7 +237,9 @@ def open_value_rows(
             rows.append(_whole_rows(name, folder, dtype))
         else:
             trunk = folder.content["backbone"]
-            kind = tuple(str(trunk.get(key)) for key in ("name", "fingerprint", "dtype", "load_in"))
+            kind = tuple(
+                str(trunk.get(key)) for key in ("name", "fingerprint", "dtype", "load_in", "tokenizer")
+            )
             shared.setdefault(kind, {})[name] = folder
     for own in shared.values():
         first = next(iter(own.values()))

@@ -18,6 +18,7 @@ from pluralign.core import InputError
 from pluralign.folders.backbones import is_quantized_card, trained_dtype
 from pluralign.lm.backbone import fingerprint_of, load_tokenizer
 from pluralign.lm.pretrained import SMOLLM2, smollm2_folder
+from pluralign.lm.tokenizer_digest import tokenizer_digest
 
 _log = logging.getLogger(__name__)
 # These readers have no complete types.
@@ -89,11 +90,12 @@ def require_trunk(model: str, cards: Mapping[Path, Mapping[str, Any] | None]) ->
     place = (
         place if place.is_dir() else Path(_HUB_CLIENT.snapshot_download(str(model), allow_patterns=_FILES))
     )
-    found: dict[torch.dtype, str | None] = {}
+    tokenizer = load_tokenizer(model)
+    splits, found = tokenizer_digest(tokenizer), dict[torch.dtype, str | None]()
     for folder, card in known.items():
         dtype = trained_dtype(card)
         if dtype not in found:
-            found[dtype] = fingerprint_of_files(place, load_tokenizer(model), dtype)
+            found[dtype] = fingerprint_of_files(place, tokenizer, dtype)
         if found[dtype] is None:
             _log.warning(
                 "%s: not compared with the files of %s, which name their tensors otherwise", folder, model
@@ -101,6 +103,11 @@ def require_trunk(model: str, cards: Mapping[Path, Mapping[str, Any] | None]) ->
         elif found[dtype] != card["backbone"].get("fingerprint"):
             raise InputError(
                 f"was trained on {card['backbone'].get('name')!r}, another model than {model!r} here",
+                path=folder,
+            )
+        elif card["backbone"].get("tokenizer") not in (None, splits):
+            raise InputError(
+                f"was trained with a tokenizer that splits texts otherwise than that of {model!r}",
                 path=folder,
             )
         if is_quantized_card(card):

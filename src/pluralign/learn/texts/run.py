@@ -16,6 +16,7 @@ from pluralign.data.reading import holds_quoted
 from pluralign.learn.texts.training_options import Training
 from pluralign.learn.texts.trunk import LowerStates, TunedTrunk
 from pluralign.lm.backbone import Backbone, fingerprint_of, load_backbone
+from pluralign.lm.tokenizer_digest import tokenizer_digest
 from pluralign.rewards.heads import RewardHead
 
 
@@ -81,6 +82,7 @@ def make_run(
             named = load_backbone(model.name, dtype=model.dtype)
             # Its weights may have been changed since it was loaded.
             same = named.fingerprint == fingerprint_of(model.model, model.tokenizer)
+            same = same and named.tokenizer_digest == tokenizer_digest(model.tokenizer)
         except InputError:
             same = False
         if not same:
