@@ -38,6 +38,15 @@ class PackedLinear(nn.Module):
         self.bias: Tensor | None
         self.register_buffer("bias", bias, persistent=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which cannot read what is packed."""
+        return {**self.__dict__, "_buffers": {**self._buffers, "packed": self.packed.to_dense()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        module: Any = super()
+        module.__setstate__(state)
+        self.packed = _ops()._reorder_linear_weight(self.packed)
+
     @property
     def weight(self) -> Tensor:
         """The layer's own weights, where they are kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,14 @@ class PromptWeights:
         self.backbone, self.head = backbone, head.to(backbone.device).eval()
         self.objectives, self.settings = tuple(objectives), settings or RewardSettings()
         self.card = card or Card("")
+        self._turn = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which have a turn of their own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_turn"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
         self._turn = threading.Lock()
 
     @property

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from threading import RLock
+from typing import Any
 
 from pluralign.steer.requests import Event, Request, parts
 
@@ -21,6 +22,15 @@ class AnswerStreams(ABC):
         self.lock = RLock()
         """Held while requests are checked, admitted, advanced and released."""
         self._unread: dict[int, deque[Event]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which have a lock of their own and none of the requests."""
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.lock, self._unread = RLock(), {}
+        self.release(set(self.running))
 
     @property
     @abstractmethod
