@@ -1,7 +1,6 @@
 """Settings for every test."""
 
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import shape_checks
-from forks import LIBRARIES, ForkServer
+from forks import ForkServer, import_libraries
 from hypothesis import HealthCheck, settings
 
 _ROOMS = ("losses", "lm", "rewards", "options", "learn", "steer", "evaluate")
@@ -17,8 +16,7 @@ _ROOMS = ("losses", "lm", "rewards", "options", "learn", "steer", "evaluate")
 # What modules under the hook import would be compiled again: its cache of bytecode is another one. A process
 # that only hands out the tests to its workers imports nothing, and they start seconds earlier.
 if "--dist" not in sys.argv or "PYTEST_XDIST_WORKER" in os.environ:
-    for library in LIBRARIES:
-        importlib.import_module(library)
+    import_libraries()
 
 # Shapes such as Float[Tensor, "pairs options"] are checked at every call while the tests run.
 shape_checks.install([f"pluralign.{room}" for room in _ROOMS])

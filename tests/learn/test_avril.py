@@ -72,7 +72,7 @@ def recovered(tmp_path_factory):
             _trajectories(chain, 400, seed),
             store=toy.OneHot(chain),
             out=tmp_path_factory.mktemp("avril"),
-            config=AVRILConfig(steps=400, hidden=32, learning_rate=3e-3),
+            config=AVRILConfig(steps=160, hidden=32, learning_rate=6e-3),
             seed=seed,
         )
         # One starts in room 0: the first step's other rooms are never seen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -18,7 +19,16 @@ from pathlib import Path
 from typing import Any
 
 # Other people's libraries alone: what the script needs of pluralign it imports itself.
-LIBRARIES = ("torch", "transformers.modeling_utils", "peft", "datasets", "matplotlib.figure")
+_LIBRARIES = ("torch", "transformers.modeling_utils", "peft", "datasets", "matplotlib.figure")
+
+
+def import_libraries() -> None:
+    """Import what most tests need of other people's libraries."""
+    for library in _LIBRARIES:
+        importlib.import_module(library)
+    # accelerate looks for this package before and after every step of an optimizer.
+    optimizer = importlib.import_module("accelerate.optimizer")
+    optimizer.is_lomo_available = functools.cache(optimizer.is_lomo_available)
 
 
 class Fork:
@@ -156,8 +166,7 @@ class ForkServer:
 
 
 def _serve() -> None:
-    for library in LIBRARIES:
-        importlib.import_module(library)
+    import_libraries()
     # Collections of garbage need not look at the libraries again.
     gc.freeze()
     for line in sys.stdin:
