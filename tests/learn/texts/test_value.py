@@ -47,7 +47,7 @@ def policy(tmp_path_factory):
     """Writes four letters, whatever is asked."""
     place = tmp_path_factory.mktemp("policy")
     rows = [Demonstration(prompt, text, "letters") for prompt, text in texts(400)]
-    return fit_sft(rows, Run("tiny-random", place, Training(epochs=8, learning_rate=1e-2, bf16=False)))
+    return fit_sft(rows, Run("tiny-random", place, Training(epochs=4, learning_rate=1e-2, bf16=False)))
 
 
 @pytest.mark.parametrize("loss", CLASSES)
