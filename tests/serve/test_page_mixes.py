@@ -48,6 +48,21 @@ def test_answers_stand_side_by_side_the_unsteered_one_too(table, shown):
     assert page.locator(".card").count() == 2
 
 
+def test_each_answer_says_its_seed(shown):
+    page = shown.page
+    dial(page, "two").fill("100")
+    write(page)
+    page.get_by_role("button", name="Pin this mix").click()
+    page.get_by_label("Seed").fill("17")
+    # The live answer is of the new seed, beside a pinned one of the old seed.
+    dial(page, "three").fill("100")
+    becomes(page, "document.querySelector('#status').textContent.startsWith('three 100%')")
+    all_finished(page)
+    found = page.evaluate("[...document.querySelectorAll('.card .status')].map(e => e.textContent)")
+    assert [one.split(" · ")[1] for one in found] == ["seed 17", "seed 1"]
+    assert [one["seed"] for one in shown.asked] == [1, 17]
+
+
 def test_one_returns_to_earlier_answers(shown):
     page = shown.page
     dial(page, "two").fill("100")

@@ -67,13 +67,15 @@ class Card {
     this.text.classList.remove("old");
     this.chat.remember(this.written);
   }
+  // Cards side by side may have answers of several seeds: the live one is written anew when the dials move.
+  wrote(mix, note) { return `${described(mix)} · seed ${this.asked.seed} · ${note}`; }
   // An answer that was written earlier.
   restore(answer) {
     this.clear("");
     this.asked = answer;
     this.written = answer;
     this.text.textContent = answer.text || "(empty)";
-    this.status.textContent = `${described(answer.mix ?? answer.weights)} · ${answer.note}`;
+    this.status.textContent = this.wrote(answer.mix ?? answer.weights, answer.note);
     this.reply.hidden = false;
     this.score(answer);
   }
@@ -114,14 +116,14 @@ class Card {
       if (!this.partial) { this.clear("No answer: the request failed."); return; }
       this.busy = false;
       this.keep("broken off");
-      this.status.textContent = `${described(this.mix)} · broken off`;
+      this.status.textContent = this.wrote(this.mix, "broken off");
       return;
     }
     if (own !== this.controller) return;
     this.busy = false;
     if (!this.partial) this.text.textContent = "(empty)";
     const note = `${usage ? number(usage.completion_tokens, 0, 0) : "?"} tokens${finish === "length" ? ", cut off at the limit" : ""}${factors ? ` · at stake: ${factorsOf(factors)}` : ""}`;
-    this.status.textContent = `${described(this.mix)} · ${note}`;
+    this.status.textContent = this.wrote(this.mix, note);
     this.keep(note);
     await this.score(this.written);
   }
