@@ -67,7 +67,7 @@ def test_the_answer_is_the_mixtures_and_follows_the_dials(server, opened):
     finished(page)
     ids = server.service.deployment.chat_ids([{"role": "user", "content": "hello there"}])
     assert page.evaluate("document.querySelector('#answer').textContent") == own_text("two", ids, 12)
-    assert "two 100% · 12 tokens, cut off at the limit" in page.locator("#status").inner_text()
+    assert "two 100% · seed 1 · 12 tokens, cut off at the limit" in page.locator("#status").inner_text()
     page.evaluate("document.querySelector('#status').textContent = ''")
     dial(page, "three").fill("100")
     finished(page)

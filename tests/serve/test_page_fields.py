@@ -180,7 +180,7 @@ def test_numbers_are_in_the_readers_locale(table, opened):
     dial(page, "one").fill("100")
     assert "one 2,00, two \N{MINUS SIGN}1,00" in page.locator("#chat-front").inner_text()
     write(page)
-    assert page.locator("#status").inner_text().startswith("one 100\N{NO-BREAK SPACE}% · 8 tokens")
+    assert page.locator("#status").inner_text().startswith("one 100\N{NO-BREAK SPACE}% · seed 1 · 8 tokens")
     page.get_by_label("Seed").fill("-1")
     assert page.locator("#seed-wrong").inner_text() == "A whole number from 0 to 999.999.999"
 
