@@ -22,6 +22,7 @@ from pluralign.lm.backbone import Backbone, merged_backbone
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.pretrained import no_loading_bars
 from pluralign.lm.quantized import dequantize, is_quantized
+from pluralign.lm.tensors import seeded
 from pluralign.rewards.reward_model import (
     RewardModel,
     RewardSettings,
@@ -145,7 +146,9 @@ def sequence_classifier(reward_model: RewardModel) -> tuple[PreTrainedModel, Pre
     })  # fmt: skip
     models: Any = AutoModelForSequenceClassification
     try:
-        model = models.from_config(config, dtype=torch.float32)
+        # Initial weights, which the trained ones replace, are not drawn from the caller's random numbers.
+        with seeded(0):
+            model = models.from_config(config, dtype=torch.float32)
     except ValueError as error:
         raise InputError(
             f"models of type {config.model_type!r} have no sequence classifier in transformers"

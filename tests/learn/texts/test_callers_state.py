@@ -11,6 +11,7 @@ from pluralign.core import InputError
 from pluralign.learn.texts.policies import fit_policy
 from pluralign.learn.texts.rewards import fit_reward
 from pluralign.learn.texts.training_options import Training
+from pluralign.rewards.export import export_folder
 from pluralign.rewards.open import load_reward
 
 ROWS = [*pairs(24), *pairs(8, seed=2, split="validation")]
@@ -75,7 +76,8 @@ def test_trainings_in_several_threads_give_what_each_gives_alone(trained):
     assert found[0] == trained[0] != found[1]
 
 
-def test_loading_a_reward_draws_no_random_numbers(trained):
+def test_loading_and_exporting_a_reward_draw_no_random_numbers(trained, tmp_path):
     before = torch.get_rng_state()
     load_reward(trained[2])
+    export_folder(trained[2], tmp_path / "classifier")
     assert torch.equal(torch.get_rng_state(), before)
