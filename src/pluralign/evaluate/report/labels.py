@@ -81,8 +81,9 @@ def place_labels(
         lines: Points along lines to avoid, shape (points, 2).
     """
     places = [_places(anchor, size) for anchor, size in zip(anchors, sizes, strict=True)]
+    sides = np.array([[mark.left, mark.bottom, mark.right, mark.top] for mark in marks]).reshape(-1, 4)
     costs = [
-        [reach + _cost(label, anchor, anchors, frame, marks, lines) for label, reach in options]
+        [reach + _cost(label, anchor, anchors, frame, marks, sides, lines) for label, reach in options]
         for anchor, options in zip(anchors, places, strict=True)
     ]
     labels = [[label for label, _ in options] for options in places]
@@ -142,6 +143,7 @@ def _cost(
     anchors: Sequence[tuple[float, float]],
     frame: Box,
     marks: Sequence[Box],
+    sides: FloatArray,
     lines: FloatArray,
 ) -> float:
     # Leaving the frame is prohibitive; covering a mark is worse than any distance; a line, or being close to
@@ -149,11 +151,18 @@ def _cost(
     box, outside = label.box, label.box.outside(frame)
     covered = sum(box.overlap(mark) for mark in marks)
     crossed = min(box.holds(lines), 10) if len(lines) else 0
-    passed = sum(mark.holds(label.leader[3:]) > 0 for mark in marks) if len(label.leader) else 0
+    passed = _passed(label.leader[3:], sides) if len(label.leader) else 0
     own = math.dist(anchor, box.nearest(anchor))
     misread = sum(math.dist(a, box.nearest(a)) < 1.3 * own for a in anchors if a != anchor)
     astray = misread * (10.0 if len(label.leader) else 40.0)
     return _FORBIDDEN * outside + 50.0 * covered + 6.0 * crossed + 6.0 * passed + astray
+
+
+def _passed(points: FloatArray, sides: FloatArray) -> int:
+    """Number of rectangles (left, bottom, right, top), shape (rectangles, 4), that hold one of the points."""
+    x, y = points[:, 0], points[:, 1]
+    left, bottom, right, top = sides.T[:, :, None]
+    return int(((x > left) & (x < right) & (y > bottom) & (y < top)).any(axis=1).sum())
 
 
 def _clash(one: Label, other: Label) -> float:
