@@ -155,7 +155,7 @@ def criterion_tables(found: Mapping[str, Any]) -> list[str]:
     return parts
 
 
-def _difference(row: Mapping[str, float]) -> str:
-    if row["low"] != row["low"]:
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["low"] is None or np.isnan(row["low"]):
         return f"{row['mean']:+.2f}"
     return f"{row['mean']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ def as_markdown(report: Mapping[str, Any]) -> str:
 
 
 def _share(row: Mapping[str, Any] | None, name: str = "value") -> str:
-    if row is None or row[name] != row[name]:
+    # Files have null for NaN.
+    if row is None or row[name] is None or math.isnan(row[name]):
         return "–"
     return f"{100 * row[name]:.1f} ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
 

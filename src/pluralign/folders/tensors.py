@@ -37,7 +37,9 @@ def filled(
         module = make()
     # PyTorch's annotations leave the type of this method open.
     loaded: Any = module
-    loaded.load_state_dict(tensors, assign=True)
+    # Tensors of a file lie where it has them, and the last bits of products depend on their alignment.
+    own = {name: one.clone(memory_format=torch.contiguous_format) for name, one in tensors.items()}
+    loaded.load_state_dict(own, assign=True)
     return loaded.to(dtype=dtype)
 
 
