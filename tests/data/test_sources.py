@@ -27,6 +27,20 @@ def texts(pairs):
     return [(pair.texts(), pair.split) for pair in pairs]
 
 
+def test_reading_local_data_asks_nothing_of_the_network(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets.load, "get_session", lambda: asked.append("a session"))
+    # Without these the library asks nothing anyway.
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
+    (tmp_path / "rows").mkdir()
+    for file in (tmp_path / "d.jsonl", tmp_path / "rows" / "train.jsonl"):
+        file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    assert len(load_pairs(tmp_path / "d.jsonl", "good")) == len(load_pairs(tmp_path / "rows", "good")) == 30
+    assert not asked
+    assert datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+
+
 def test_rows_in_memory_are_the_rows_of_a_file(tmp_path):
     file = tmp_path / "d.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from logging import getLogger
@@ -170,29 +172,22 @@ def _wanted(
 
 
 def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, Iterable[Row]]:
-    datasets: Any = import_module("datasets")  # heavy
-    logging: Any = datasets.logging
-    hub = getLogger("huggingface_hub")
-    hidden, verbosity, hub_level = datasets.are_progress_bars_disabled(), logging.get_verbosity(), hub.level
-    datasets.disable_progress_bars()
-    # Errors are reported as one line here; the libraries would print them as well.
-    logging.set_verbosity(logging.CRITICAL)
-    hub.setLevel(logging.CRITICAL)
-    library: Any = datasets
+    library: Any = import_module("datasets")  # heavy
     load: Any = library.load_dataset
     try:
-        if _is_saved(Path(builder)):
-            load = library.load_from_disk
-        elif Path(source).exists():
-            # `datasets` knows files by place and time: another file of the same time would not be read.
-            arguments["cache_dir"] = str(
-                library.config.HF_DATASETS_CACHE / "pluralign" / files_digest(source)
-            )
-        found = load(builder, **arguments)
-        if not is_object(found):
-            found = {"train": found}
-        loaded = {name: _unshifted(rows, source) for name, rows in found.items()}
-        return _as_written(source, loaded) if any(map(_has_times, loaded.values())) else loaded
+        with _quiet(library, local=Path(source).exists()):
+            if _is_saved(Path(builder)):
+                load = library.load_from_disk
+            elif Path(source).exists():
+                # `datasets` knows files by place and time: another file of the same time would not be read.
+                arguments["cache_dir"] = str(
+                    library.config.HF_DATASETS_CACHE / "pluralign" / files_digest(source)
+                )
+            found = load(builder, **arguments)
+            if not is_object(found):
+                found = {"train": found}
+            loaded = {name: _unshifted(rows, source) for name, rows in found.items()}
+            return _as_written(source, loaded) if any(map(_has_times, loaded.values())) else loaded
     except InputError:
         raise
     except Exception as error:
@@ -202,11 +197,27 @@ def _load(source: str | Path, builder: str, **arguments: Any) -> Mapping[str, It
         if not Path(source).exists():
             reason = f"no such file or folder, and the hub does not provide it: {reason}"
         raise InputError(f"cannot be read: {reason}", path=source) from error
+
+
+@contextlib.contextmanager
+def _quiet(library: Any, *, local: bool) -> Generator[None]:
+    """Keep `datasets` and the hub's library from printing errors, which are one line here; and, of local
+    data, from asking a server to count that they are read, which takes seconds where there is no network."""
+    hub, config = getLogger("huggingface_hub"), library.config
+    hidden, verbosity = library.are_progress_bars_disabled(), library.logging.get_verbosity()
+    hub_level, counts = hub.level, config.HF_UPDATE_DOWNLOAD_COUNTS
+    library.disable_progress_bars()
+    library.logging.set_verbosity(logging.CRITICAL)
+    hub.setLevel(logging.CRITICAL)
+    config.HF_UPDATE_DOWNLOAD_COUNTS = counts and not local
+    try:
+        yield
     finally:
-        logging.set_verbosity(verbosity)
+        library.logging.set_verbosity(verbosity)
         hub.setLevel(hub_level)
+        config.HF_UPDATE_DOWNLOAD_COUNTS = counts
         if not hidden:
-            datasets.enable_progress_bars()
+            library.enable_progress_bars()
 
 
 def _has_times(rows: Any) -> bool:
