@@ -1,4 +1,4 @@
-"""Code of the user, told from that of installed packages, Python and pluralign; and its instructions."""
+"""Code of the user, as opposed to that of installed packages, Python and pluralign; and its instructions."""
 
 from __future__ import annotations
 

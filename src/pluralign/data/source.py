@@ -145,12 +145,20 @@ def _builder(path: Path) -> str | None:
 
 def _reading_of_folder(folder: Path, texts: Sequence[str]) -> dict[str, Any]:
     """Arguments with which pandas reads the tables of a folder, as those of a single file; none where there
-    are other data."""
+    are other data.
+
+    Raises:
+        InputError: A table is separated otherwise than the first one.
+    """
     inner = [file for file in sorted(folder.rglob("*")) if file.is_file() and _builder(file)]
     if {_builder(file) for file in inner} != {"csv"}:
         return {}
     readings = [reading_of_table(file, texts) for file in inner]
-    return readings[0]
+    for file, own in zip(inner, readings, strict=True):
+        if own.get("sep") != readings[0].get("sep"):
+            raise InputError(f"is separated otherwise than {inner[0].name} in the same folder", path=file)
+    converters = {name: one for own in readings for name, one in own["converters"].items()}
+    return {**readings[0], "converters": converters}
 
 
 def _wanted(
