@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from pluralign.core.digests import digest
+from pluralign.core.number_digests import numbers_of
 from pluralign.core.own_code import (
     code_of,
     is_code,
@@ -48,9 +49,10 @@ def function_digest(function: Callable[..., Any]) -> str:
     defaults, variables of the function around it, and globals that it names. An object's is that of its class
     and of its attributes.
 
-    Numbers, texts and regular expressions count, and lists, sets and dictionaries of them, unless the
-    function fills some in use. So do functions and objects of the user's own code, in the same way, also of a
-    module that is imported; of everything else its type does.
+    Numbers, texts, arrays, tensors and regular expressions count, and lists, sets and dictionaries of them,
+    unless the function fills some in use. So do the weights of PyTorch modules, the cards of pluralign's
+    models, and functions and objects of the user's own code, in the same way, also of a module that is
+    imported; of everything else its type does.
 
     Args:
         function: A function, or an object that is called like one.
@@ -92,6 +94,8 @@ class _Reader:
             values += [self._value(one, filled) for one in _globals_of(routine)]
         for routine in routines:
             values += [self._value(one, filled) for one in _named_in_modules(routine)]
+        # Weights of the user's own module, which lie in dictionaries.
+        values += [one for one in [numbers_of(function)] if filled and one]
         return [source, *values]
 
     def _source(self, written: Any) -> str:
@@ -148,7 +152,7 @@ class _Reader:
             return [kind, *sorted((self._value(one, filled) for one in pairs), key=repr)]
         if isinstance(value, partial) or is_own(undecorated(value)):
             return self.described(value) or kind
-        return kind
+        return numbers_of(value) or kind
 
 
 def _fills(routine: Any) -> bool:
