@@ -102,3 +102,9 @@ def test_samples_that_were_drawn_until_one_was_good_enough(tmp_path):
         golden_scores({"kind": found}, {}, NEVER, tmp_path / "g")
     with pytest.raises(InputError, match=r":2, field 'samples_drawn'"):
         evaluate_conflict(found, {"kind": NEVER, "brief": NEVER}, tmp_path / "c")
+
+
+def test_rewards_with_points_between_thousands_are_numbers(tmp_path):
+    rows = "".join(f"p;answer {n};{cell}\r\n" for n, cell in enumerate(("1.200,5", "0,5", "-3", "1.200")))
+    (table := tmp_path / "t.csv").write_text(f"prompt;completion;reward\r\n{rows}")
+    assert [row.reward for row in load_scored(table, "kind").rows] == [1200.5, 0.5, -3.0, 1200.0]

@@ -57,7 +57,8 @@ def reading_of_table(path: Path, texts: Sequence[str]) -> dict[str, Any]:
     if not semicolons:
         return reading
     # Spreadsheets write semicolons in locales with a decimal comma.
-    converters = {**dict.fromkeys(_columns_with_thousands(path), ungrouped), **reading["converters"]}
+    grouped = {name: _number if name in _NUMBERS else ungrouped for name in _columns_with_thousands(path)}
+    converters = {**grouped, **reading["converters"]}
     return {**reading, "sep": ";", "decimal": ",", "converters": converters}
 
 
@@ -68,6 +69,11 @@ def ungrouped(cell: str) -> str:
     '1234.5'
     """
     return cell.strip().replace(".", "").replace(",", ".")
+
+
+def _number(cell: str) -> float:
+    """A missing number is NaN, as pandas reads it."""
+    return float(ungrouped(cell) or "nan")
 
 
 def _columns_with_thousands(path: Path) -> list[str]:
