@@ -84,4 +84,5 @@ def test_out_and_in_again(gate, run, refuses, tmp_path, story):
     assert run("collect", "--story", story, "--policy", "random", "--episodes", 2, "--out", other) == 0
     export = ("trajectories", "export", other, "--story", gate, "--out")
     assert "is of 'toll', not 'gate'" in refuses(*export, tmp_path / "others")
+    assert not (tmp_path / "others").exists()
     assert "theirs: exists and is not empty" in refuses(*export, theirs)

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,14 @@ import pytest
 import pluralign as pl
 from pluralign.core import Comparison, InputError
 from pluralign.core.checks import checked
-from pluralign.core.files import read_json, replace_when_whole, require_free, write_json, write_text
+from pluralign.core.files import (
+    folder_when_whole,
+    read_json,
+    replace_when_whole,
+    require_free,
+    write_json,
+    write_text,
+)
 from pluralign.core.jsonl import read_rows
 from pluralign.core.records import RecordWriter, write_records
 from pluralign.core.resumable import run_batches
@@ -195,3 +203,22 @@ def test_a_folder_in_which_a_writer_was_killed_is_free(tmp_path: Path) -> None:
     (tmp_path / "own.tmp").write_text("x")
     with pytest.raises(InputError, match="exists and is not empty"):
         require_free(tmp_path)
+
+
+def test_a_folder_has_all_its_files_or_none(tmp_path, monkeypatch):
+    (real := tmp_path / "real").mkdir()
+    (link := tmp_path / "link").symlink_to(real)
+    monkeypatch.chdir(real)
+    for folder in (tmp_path / "new" / "folder", link, "."):
+        with pytest.raises(InputError, match="no such row"), folder_when_whole(folder) as temporary:
+            raise InputError((temporary / "a.json").write_text("{}") and "no such row")
+        with folder_when_whole(folder) as temporary:
+            (temporary / "a.json").write_text("{}")
+            (temporary / "inner").mkdir()
+            assert not Path(folder, "a.json").exists()
+        assert sorted(one.name for one in Path(folder).iterdir()) == ["a.json", "inner"]
+        with pytest.raises(InputError, match="is not empty"), folder_when_whole(folder):
+            pass
+        shutil.rmtree(real / "inner", ignore_errors=True)
+        (real / "a.json").unlink(missing_ok=True)
+    assert not list(tmp_path.glob(".*"))

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,30 @@ def require_free(folder: str | Path, *, ignored: Collection[str] = ()) -> None:
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     if any(name not in ignored and not _TEMPORARY.fullmatch(name) for name in names):
         raise InputError("exists and is not empty; choose another folder", path=folder)
+
+
+@contextlib.contextmanager
+def folder_when_whole(folder: str | Path) -> Generator[Path]:
+    """Provide a temporary folder next to an output folder to write to; on success its files are moved there,
+    on failure removed.
+
+    Raises:
+        InputError: The output folder is not free (`require_free`), the disk is full, or it cannot be written.
+    """
+    require_free(folder)
+    target = Path(folder).resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        # An empty folder may be the one that the user is in, so it stays.
+        target.mkdir(exist_ok=True)
+        for entry in sorted(temporary.iterdir()):
+            entry.replace(target / entry.name)
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror or error}", path=folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_beginning(path: str | Path, start: bytes, what: str) -> None:

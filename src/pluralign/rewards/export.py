@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from pluralign.core import Decision, InputError
 from pluralign.core.checks import checked
-from pluralign.core.files import read_json, require_free, write_json
+from pluralign.core.files import folder_when_whole, read_json, require_free, write_json
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
 from pluralign.lm.backbone import Backbone, merged_backbone
@@ -96,7 +93,7 @@ def _plain(backbone: Backbone) -> Backbone:
 
 
 def _save(out: Path, trained: Path, model: Any, tokenizer: Any, *, probes: Any = None) -> None:
-    with _whole_folder(out) as temporary, no_loading_bars():
+    with folder_when_whole(out) as temporary, no_loading_bars():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         shutil.copy(trained / CARD, temporary / CARD_COPY)
@@ -194,19 +191,3 @@ def _check_scores(model: Any, reward_model: RewardModel) -> None:
         gap = float((found - torch.as_tensor(rewards.mean)).abs().max())
         if not gap <= TOLERANCE:
             raise InputError(f"its scores as a sequence classifier would differ by {gap:.2g}")
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Generator[Path]:
-    """A temporary folder that replaces ``out`` once it is complete."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror or error}", path=out) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.core import InputError, Objective, Trajectory
-from pluralign.core.files import require_free
+from pluralign.core.files import folder_when_whole
 from pluralign.core.progress import ProgressBar
 from pluralign.core.records import read_trajectories, write_records
 from pluralign.core.resumable import RowsInProgress
@@ -132,12 +132,13 @@ def export_trajectories(file: Path, story: str, out: Path) -> tuple[int, str]:
         game = game.game
     if not isinstance(game, MachiavelliGame):
         raise InputError(f"'{story}' is not a game of MACHIAVELLI", field="story")
-    require_free(out)
     name = game.info.name
     trajectories = [replace(t, source=name) if t.source == known_as else t for t in read_trajectories(file)]
-    with ProgressBar(len(trajectories), "trajectories", unit="trajectory") as bar:
+    bar = ProgressBar(len(trajectories), "trajectories", unit="trajectory")
+    # Readers take every file of a folder: one with a part of the trajectories would count as whole.
+    with folder_when_whole(out) as temporary, bar:
         for number, trajectory in enumerate(trajectories):
-            write_machiavelli(out / f"{number:05}.json", trajectory, game)
+            write_machiavelli(temporary / f"{number:05}.json", trajectory, game)
             bar.advance()
     return len(trajectories), name
 
