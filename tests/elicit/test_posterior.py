@@ -179,6 +179,24 @@ def test_an_objective_that_never_differs_leaves_the_others_as_they_are(random):
     assert known.effective_samples > 1000
 
 
+@pytest.mark.parametrize("same", [0.0, 0.3])
+def test_answers_at_random_are_not_explained_by_how_rarely_they_are_about_the_same(random, same):
+    asked = questions(random, 40, 3, may_tie=True)
+    dice = [pl.Choice(one, "same" if random.random() < same else int(random.integers(2))) for one in asked]
+    found = pl.infer_weights(dice, scales=units(3)).explains
+    assert found.log_loss > found.even_log_loss
+    # By hand: as often "about the same" as among the others, and either option equally often.
+    ties = np.array([one.answer == "same" for one in dice])
+    share = (ties.sum() - ties + 1) / (len(dice) - 1 + 3)
+    assert found.even_log_loss == pytest.approx(-np.log(np.where(ties, share, (1 - share) / 2)).mean())
+
+
+def test_chance_knows_ties_where_only_some_questions_offer_them(random):
+    mixed = [*questions(random, 5, 2, options=4), *questions(random, 3, 2, may_tie=True)]
+    found = pl.infer_weights([pl.Choice(one, 0) for one in mixed], scales=units(2)).explains
+    assert found.even_log_loss == pytest.approx((5 * math.log(4) + 3 * math.log(2 / (1 - 1 / 5))) / 8)
+
+
 def test_explains_predicts_answers_from_the_others(random):
     theta = np.array([6.0, 0.5])
     asked = questions(random, 60, 2)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from pluralign.core.arrays import FloatArray
-from pluralign.elicit.choice_data import ChoiceData
+from pluralign.elicit.choice_data import ChoiceData, per_choice
 from pluralign.losses.choice import choice_derivatives, choice_log_probs
 
 # Draws x rows x options held at once.
@@ -25,7 +25,8 @@ class Explanation:
     Args:
         share: Share of the answers that were the most probable ones.
         log_loss: Mean of -log probability of the answers, in nats.
-        even_log_loss: The same if all answers were equally probable.
+        even_log_loss: The same by chance: if all options were equally probable, and "about the same" as
+            frequent as among the other answers.
         rank: Number of directions, among as many as there are objectives, about which the questions say
             anything.
         undetermined: Pairs of objectives that these questions cannot tell apart.
@@ -54,6 +55,7 @@ def explain(
         lapse: Probability of an answer at random.
     """
     right, loss, even, counted = 0.0, 0.0, 0.0, 0.0
+    chance = _by_chance(data)
     for part in _parts(data, len(shares)):
         log_probs = choice_log_probs(data.values[part], data.offered[part], parameters, lapse)
         chosen, weights = data.chosen[part], data.weights[part]
@@ -72,10 +74,32 @@ def explain(
         best = predicted >= predicted.max(axis=1, keepdims=True) - 1e-9
         right += float(weights @ (best[rows, chosen] / best.sum(axis=1)))
         loss -= float(weights @ np.log(taken))
-        even += float(weights @ np.log(data.offered[part].sum(axis=1)))
+        even -= float(weights @ chance[part])
         counted += float(weights.sum())
     rank, alike = _undetermined(data, objectives, shares @ parameters)
     return Explanation(right / counted, loss / counted, even / counted, rank, alike)
+
+
+def _by_chance(data: ChoiceData) -> FloatArray:
+    """Log-probability of each row's option if values do not matter, shape (rows,).
+
+    "About the same" is a third answer that somebody may never give. As probable as the two others, it would
+    make any answers look as if values foretold them, because its frequency is inferred, too.
+    """
+    found = -np.log(data.offered.sum(axis=1))
+    if data.ties:
+        # Its values end with the one that is multiplied by log nu.
+        offered = data.values[:, 2, -1] > 0
+        same = offered & (data.chosen == 2)
+        others: list[FloatArray] = []
+        for rows in (same, offered):
+            weights = np.where(rows, data.weights, 0.0)
+            own = per_choice(data.choices, weights, int(data.choices.max()) + 1)
+            others.append(weights.sum() - own[data.choices])
+        # The rule of succession: each of the three answers counts once before it is given.
+        share = (others[0] + 1) / (others[1] + 3)
+        found[offered] = np.log(np.where(same, share, (1 - share) / 2))[offered]
+    return found
 
 
 def _parts(data: ChoiceData, draws: int) -> Iterator[slice]:
