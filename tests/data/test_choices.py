@@ -18,6 +18,7 @@ def question(may_tie=False):
 def test_rows_of_our_own_come_back(tmp_path):
     choices = [
         pl.Choice(question(), 1, "me", 2.0), pl.Choice(question(True), "same"), pl.Choice(question(), (1, 0)),
+        pl.Choice(question(), 0, part_of="a ranking"),
     ]  # fmt: skip
     path = save_rows(tmp_path / "choices.jsonl", [choice_row(one) for one in choices])
     assert pl.load_choices(path) == choices

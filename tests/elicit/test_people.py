@@ -106,3 +106,48 @@ def test_a_report_compares_utilities_with_the_lapses_of_its_posterior(random):
     choices = [answer(random, one, np.array([3.0, 1.0])) for one in pool]
     report = report_weights(pl.infer_weights(choices, lapse=0.4), choices)
     assert report.utilities == compare_utilities(choices, lapse=0.4) != compare_utilities(choices)
+
+
+def rated(random, values, ratings, tied=True):
+    """Options of several questions with ratings, of which two are equal, so that they become pairs."""
+    rows = [
+        {"task": task, "rating": float(rating), "a": a, "b": b}
+        for task, (own, numbers) in enumerate(zip(values, ratings, strict=True))
+        for (a, b), rating in zip(own.tolist(), numbers, strict=True)
+    ]
+    if tied:
+        rows[0]["rating"] = rows[1]["rating"]
+    return pl.load_choices(rows, values=["a=a", "b=b"], rating="rating", question="task")
+
+
+def test_the_pairs_of_one_ranking_are_predicted_from_other_rankings(random):
+    values = random.normal(size=(10, 5, 2))
+    choices = rated(random, values, [random.permutation(5) for _ in values])
+    posterior = pl.infer_weights(choices, draws=2048)
+    assert (len(choices), posterior.answers) == (100, 10)
+    # A ranking at random tells its own pairs: more than half of them could be foretold by the others.
+    assert posterior.explains.log_loss > posterior.explains.even_log_loss
+    assert compare_utilities(choices).better is None
+    # The order of the parts does not matter.
+    mixed = [choices[place] for place in random.permutation(len(choices))]
+    again = pl.infer_weights(mixed, draws=2048).explains
+    assert again.log_loss == pytest.approx(posterior.explains.log_loss, abs=1e-6)
+
+
+def test_pairs_of_few_rankings_compare_no_utilities(random):
+    choices = rated(random, random.normal(size=(3, 5, 2)), [range(5)] * 3)
+    with pytest.raises(pl.InputError, match="at least 10 choices, found 3"):
+        compare_utilities(choices)
+    assert report_weights(pl.infer_weights(choices), choices).utilities is None
+
+
+def test_a_contradiction_names_rankings_by_their_numbers():
+    best = np.array([[[2.0, 2.0], [1.0, 1.0], [0.0, 0.0]]] * 2)
+    choices = rated(None, best, [(1, 1, 0), (0, 1, 2)])
+    report = report_weights(pl.infer_weights(choices), choices)
+    assert (report.clash.contradicting, report.clash.removed) == ((1,), (1,))
+    assert (
+        "  answer 2: question 1  option 2 > option 1; option 3 > option 1; option 3 > option 2"
+        in report.lines()
+    )
+    assert "without 1 of the 2 answers, weights explain the others" in report.lines()

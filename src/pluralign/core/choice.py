@@ -84,6 +84,8 @@ class Choice:
             named are below those that are; or `SAME`.
         by: Name of the person who answered, if choices of several people are kept together.
         weight: Number of times that the answer counts.
+        part_of: Name of the answer that this is a part of, such as one of a ranking's pairs: the parts of one
+            are predicted, held out and counted together. Empty for an answer of its own.
 
     Raises:
         InputError: The answer is not one of the question's.
@@ -100,6 +102,7 @@ class Choice:
     answer: Answer
     by: str = ""
     weight: float = 1.0
+    part_of: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.question, Question):

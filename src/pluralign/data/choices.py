@@ -113,9 +113,10 @@ def question_row(question: Question) -> dict[str, Any]:
 
 
 def choice_row(choice: Choice) -> dict[str, Any]:
-    """A choice as a JSON object: its question, ``answer``, ``by`` and ``weight``."""
+    """A choice as a JSON object: its question, and ``answer``, ``by``, ``weight`` and ``part_of``, if any."""
     answer = list(choice.answer) if isinstance(choice.answer, tuple) else choice.answer
-    return {**question_row(choice.question), "answer": answer, "by": choice.by, "weight": choice.weight}
+    own = {**question_row(choice.question), "answer": answer, "by": choice.by, "weight": choice.weight}
+    return {**own, "part_of": choice.part_of} if choice.part_of else own
 
 
 def load_unfinished_choices(path: Path) -> list[Choice]:
@@ -166,12 +167,16 @@ def _own_rows(table: Table, columns: ChoiceColumns) -> Iterator[Choice]:
     for number, (_, _, row) in enumerate(table.rows(), start=1):
         question = _question(table, number, row)
         answer = _answer(table, number, row.get("answer"))
-        by, weight = row.get("by") or "", row.get("weight", 1.0)
-        if not isinstance(by, str) or isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise table.error("expected a text by and a number weight", row=number)
+        by, weight, part_of = row.get("by") or "", row.get("weight", 1.0), row.get("part_of") or ""
+        texts = isinstance(by, str) and isinstance(part_of, str)
+        if not texts or isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise table.error("expected texts by and part_of and a number weight", row=number)
         if columns.person:
             by = person_of(table, number, row, columns.person)
-        yield built(table, number, lambda q=question, a=answer, b=by, w=weight: Choice(q, a, b, float(w)))
+        yield built(
+            table, number,
+            lambda q=question, a=answer, b=by, w=weight, p=part_of: Choice(q, a, b, float(w), p),
+        )  # fmt: skip
 
 
 def _answer(table: Table, number: int, cell: Any) -> Answer:

@@ -70,7 +70,8 @@ def load_contests(data: Data, sides: Sequence[str], *, person: str = "") -> list
             table, number, lambda n=number, b=both, v=values: Question(Decision(f"row {n}", b), v)
         )
         taken = (0, 1) if first == second else (0,) if first > second else (1,)
-        found += [Choice(question, place, by=who, weight=1.0 / len(taken)) for place in taken]
+        part_of = question.decision.prompt if len(taken) > 1 else ""
+        found += [Choice(question, place, who, 1.0 / len(taken), part_of) for place in taken]
     return found
 
 

@@ -104,7 +104,7 @@ class OptionRows:
             may_tie=True,
         )
         answer = SAME if places[i] == places[j] else int(places[j] < places[i])
-        return Choice(pair, answer, by=self.person, weight=2.0 / len(places))
+        return Choice(pair, answer, by=self.person, weight=2.0 / len(places), part_of=f"question {self.name}")
 
     def _taken(self, columns: AnswerColumns) -> int:
         cells = [plain(cell_of(self.table, number, row, columns.chosen)) for number, row in self.rows]

@@ -26,6 +26,7 @@ class ChoiceData:
         chosen: Index of the option taken, shape (rows,).
         weights: Number of times that each row counts, shape (rows,).
         choices: Index of the choice that each row belongs to, shape (rows,).
+        answers: Number of the answer that each row belongs to (`answer_numbers`), shape (rows,); it ascends.
         ties: Whether the last parameter is log nu.
     """
 
@@ -34,6 +35,7 @@ class ChoiceData:
     chosen: npt.NDArray[np.int64]
     weights: FloatArray
     choices: npt.NDArray[np.int64]
+    answers: npt.NDArray[np.int64]
     ties: bool
 
 
@@ -55,6 +57,23 @@ def objectives_of(questions: Sequence[Question]) -> tuple[str, ...]:
                 field="values",
             )
     return first
+
+
+def answer_numbers(choices: Sequence[Choice]) -> npt.NDArray[np.int64]:
+    """Number of the answer that each choice is or is a part of, from 0, in the order of their first parts."""
+    known: dict[tuple[str, str] | int, int] = {}
+    return np.array(
+        [
+            known.setdefault((choice.by, choice.part_of) if choice.part_of else row, len(known))
+            for row, choice in enumerate(choices)
+        ],
+        dtype=np.int64,
+    )
+
+
+def count_answers(choices: Sequence[Choice]) -> int:
+    """Number of answers; their parts are one."""
+    return int(answer_numbers(choices).max()) + 1 if choices else 0
 
 
 def without_ties(question: Question) -> Question:
@@ -136,7 +155,10 @@ def choice_data(choices: Sequence[Choice], names: Sequence[str], scales: Mapping
     rows: list[int] = []
     chosen: list[int] = []
     masks: list[npt.NDArray[np.bool_]] = []
-    for index, choice in enumerate(choices):
+    numbers = answer_numbers(choices)
+    order: list[int] = np.argsort(numbers, kind="stable").tolist()
+    for index in order:
+        choice = choices[index]
         options = len(choice.question.values)
         left = offered[index].copy()
         # The last of all options is no choice.
@@ -147,11 +169,13 @@ def choice_data(choices: Sequence[Choice], names: Sequence[str], scales: Mapping
             left[place] = False
     index = np.array(rows)
     weights = np.array([choice.weight for choice in choices])
-    return ChoiceData(values[index], np.array(masks), np.array(chosen), weights[index], index, ties)
+    return ChoiceData(
+        values[index], np.array(masks), np.array(chosen), weights[index], index, numbers[index], ties
+    )
 
 
-def per_choice(owner: npt.NDArray[np.int64], rows: FloatArray, choices: int) -> FloatArray:
-    """Sums of rows by the choice that they belong to, shape (choices,)."""
-    total = np.zeros(choices, dtype=np.float64)
+def per_owner(owner: npt.NDArray[np.int64], rows: FloatArray, owners: int) -> FloatArray:
+    """Sums of rows by the choice or the answer that they belong to, shape (owners,)."""
+    total = np.zeros(owners, dtype=np.float64)
     np.add.at(total, owner, rows)
     return total

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from pluralign.core.arrays import FloatArray
-from pluralign.elicit.choice_data import ChoiceData, per_choice
+from pluralign.elicit.choice_data import ChoiceData, per_owner
 from pluralign.losses.choice import choice_derivatives, choice_log_probs
 
 # Draws x rows x options held at once.
@@ -45,7 +45,7 @@ def explain(
     """Predict each answer from the others, and find out what the questions cannot tell apart.
 
     An answer is left out by weighting the draws with the inverse of its probability (Gelfand, Dey and Chang
-    1992); a ranking is left out as a whole, and each of its stages is predicted.
+    1992); a ranking is left out as a whole, and each of its stages, or of its pairs, is predicted.
 
     Args:
         data: Choices.
@@ -63,10 +63,10 @@ def explain(
         with np.errstate(divide="ignore"):
             own = weights * log_probs[:, rows, chosen]
             # The stages of a ranking are one answer: what it says later would foretell its first place.
-            _, choice = np.unique(data.choices[part], return_inverse=True)
-            answers = np.zeros((len(shares), choice.max() + 1))
-            np.add.at(answers.T, choice, own.T)
-            left = np.log(shares)[:, None] - answers[:, choice]
+            _, answer = np.unique(data.answers[part], return_inverse=True)
+            answers = np.zeros((len(shares), answer.max() + 1))
+            np.add.at(answers.T, answer, own.T)
+            left = np.log(shares)[:, None] - answers[:, answer]
         left = np.exp(left - left.max(axis=0))
         left /= left.sum(axis=0)
         predicted = np.einsum("dc,dco->co", left, np.exp(log_probs))
@@ -94,8 +94,8 @@ def _by_chance(data: ChoiceData) -> FloatArray:
         others: list[FloatArray] = []
         for rows in (same, offered):
             weights = np.where(rows, data.weights, 0.0)
-            own = per_choice(data.choices, weights, int(data.choices.max()) + 1)
-            others.append(weights.sum() - own[data.choices])
+            own = per_owner(data.answers, weights, int(data.answers.max()) + 1)
+            others.append(weights.sum() - own[data.answers])
         # The rule of succession: each of the three answers counts once before it is given.
         share = (others[0] + 1) / (others[1] + 3)
         found[offered] = np.log(np.where(same, share, (1 - share) / 2))[offered]
@@ -103,15 +103,15 @@ def _by_chance(data: ChoiceData) -> FloatArray:
 
 
 def _parts(data: ChoiceData, draws: int) -> Iterator[slice]:
-    """Rows that are computed at once: all rows of some choices, which follow each other."""
+    """Rows that are computed at once: all rows of some answers, which follow each other."""
     most = max(1, _AT_ONCE // (draws * data.values.shape[1]))
-    begins = np.flatnonzero(np.diff(data.choices, prepend=-1))
+    begins = np.flatnonzero(np.diff(data.answers, prepend=-1))
     first = 0
-    for begin, end in pairwise([*begins.tolist(), len(data.choices)]):
+    for begin, end in pairwise([*begins.tolist(), len(data.answers)]):
         if end - first > most and begin > first:
             yield slice(first, begin)
             first = begin
-    yield slice(first, len(data.choices))
+    yield slice(first, len(data.answers))
 
 
 def _undetermined(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pluralign.core import SteeringWeights
 from pluralign.core.arrays import FloatArray
 from pluralign.core.choice import Choice
-from pluralign.elicit.choice_data import objectives_of, value_scales, values_of
+from pluralign.elicit.choice_data import answer_numbers, count_answers, objectives_of, value_scales, values_of
 
 # scipy has no types.
 _optimize: Any = import_module("scipy.optimize")
@@ -35,9 +35,9 @@ class Feasibility:
         margin: Largest margin, in standard deviations of the values, by which some weights explain all
             answers; 0 or below if none do.
         weights: Weights that attain the margin; None if no answer says anything.
-        contradicting: Indices of a smallest set of answers that no weights explain together; empty if there
-            is none.
-        removed: Indices of a smallest set of answers without which some weights explain the rest.
+        contradicting: Numbers (`answer_numbers`) of a smallest set of answers that no weights explain
+            together; empty if there is none.
+        removed: Numbers of a smallest set of answers without which some weights explain the rest.
         exact: Whether both sets are proven to be smallest.
     """
 
@@ -103,8 +103,9 @@ def explained_by_weights(
     weights = SteeringWeights(dict(zip(names, _on_simplex(found.x[:-1]), strict=True)))
     if margin > _STRICT:
         return Feasibility(margin * size, weights, (), (), True)
-    contradicting, first = _contradicting(apart, owner, len(choices))
-    removed, second = _removed(apart, owner, len(choices))
+    answers = count_answers(choices)
+    contradicting, first = _contradicting(apart, owner, answers)
+    removed, second = _removed(apart, owner, answers)
     return Feasibility(min(margin * size, 0.0), weights, contradicting, removed, first and second)
 
 
@@ -114,17 +115,17 @@ def _on_simplex(found: FloatArray) -> list[float]:
 
 
 def _differences(choices: Sequence[Choice], names: Sequence[str]) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-    """Differences between what was taken and what was left, and the choice that each belongs to."""
+    """Differences between what was taken and what was left, and the answer that each belongs to."""
     rows: list[FloatArray] = []
     owner: list[int] = []
-    for index, choice in enumerate(choices):
+    for number, choice in zip(answer_numbers(choices).tolist(), choices, strict=True):
         values = values_of(choice.question, names)
         left = set(range(len(values)))
         for place in choice.ranking:
             left.discard(place)
             for other in sorted(left):
                 rows.append(values[place] - values[other])
-                owner.append(index)
+                owner.append(number)
     return np.array(rows).reshape(-1, len(names)), np.array(owner, dtype=np.int64)
 
 

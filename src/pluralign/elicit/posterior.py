@@ -14,7 +14,14 @@ from pluralign.core import InputError, SteeringWeights
 from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import checked, require_seed
 from pluralign.core.choice import Choice
-from pluralign.elicit.choice_data import ChoiceData, choice_data, objectives_of, per_choice, value_scales
+from pluralign.elicit.choice_data import (
+    ChoiceData,
+    choice_data,
+    count_answers,
+    objectives_of,
+    per_owner,
+    value_scales,
+)
 from pluralign.elicit.explanation import Explanation, explain
 from pluralign.elicit.prior import SimplexPrior, WeightPrior
 from pluralign.elicit.sampling import Draws, Target, sample
@@ -44,7 +51,7 @@ class WeightPosterior:
         effective_samples: Effective number of draws; estimates from fewer than 400 are rough.
         prior: Prior of the weights.
         lapse: Probability of an answer at random.
-        answers: Number of choices.
+        answers: Number of answers; the parts of one (`Choice.part_of`) are one.
 
     Examples:
         >>> import pluralign as pl
@@ -214,7 +221,7 @@ def infer_weights(
     data = choice_data(choices, names, units) if choices else None
     target = Target(data, chosen_prior, len(names), lapse)
     drawn = sample(target, draws, seed, FEW_EFFECTIVE)
-    return _posterior(names, units, target, drawn, len(choices))
+    return _posterior(names, units, target, drawn, count_answers(choices))
 
 
 def _checked_scales(
@@ -270,4 +277,4 @@ def log_likelihood(
     data = choice_data(choices, names, scales)
     theta = decisiveness * weights.aligned_to(names)[None]
     rows = data.weights * choice_log_likelihood(data.values, data.offered, data.chosen, theta, lapse)[0]
-    return per_choice(data.choices, rows, len(choices))
+    return per_owner(data.choices, rows, len(choices))

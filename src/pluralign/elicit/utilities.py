@@ -19,8 +19,9 @@ from pluralign.core.choice import Choice
 from pluralign.elicit.choice_data import (
     ChoiceData,
     choice_data,
+    count_answers,
     objectives_of,
-    per_choice,
+    per_owner,
     value_scales,
     without_ties,
 )
@@ -54,7 +55,7 @@ LINEAR = "linear"
 _ERROR = 0.05
 _FOLDS = 5
 LEAST_CHOICES = 2 * _FOLDS
-"""Number of choices that a comparison needs."""
+"""Number of answers that a comparison needs."""
 # Values are at least this, so that powers and ratios of them are finite.
 _SMALLEST = 0.01
 _MOST_ORDERS = 120
@@ -105,23 +106,24 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
     offered: an option is taken or the other one.
 
     Args:
-        choices: Choices of one person, at least 10.
+        choices: Choices of one person, at least 10 answers; the parts of one are held out together.
         lapse: Probability of an answer at random.
         seed: Random seed of the folds.
 
     Raises:
-        InputError: There are fewer than 10 choices, or their objectives differ.
+        InputError: There are fewer than 10 answers, or their objectives differ.
     """
     require_seed(seed)
     known = [replace(choice, question=without_ties(choice.question)) for choice in choices if choice.ranking]
-    if len(known) < LEAST_CHOICES:
-        raise InputError(f"needs at least {LEAST_CHOICES} choices, found {len(known)}", field="choices")
+    answers = count_answers(known)
+    if answers < LEAST_CHOICES:
+        raise InputError(f"needs at least {LEAST_CHOICES} choices, found {answers}", field="choices")
     names = objectives_of([choice.question for choice in known])
     data = choice_data(known, names, value_scales([choice.question for choice in known]))
     values = data.values
     low, high = values[data.offered].min(axis=0), values[data.offered].max(axis=0)
     unit = ((values - low) / np.where(high > low, high - low, 1.0)).clip(_SMALLEST, 1.0)
-    fold = np.random.default_rng(seed).permutation(len(known)) % _FOLDS
+    fold = np.random.default_rng(seed).permutation(answers) % _FOLDS
     found: dict[str, FloatArray] = {}
     for name, candidates in _families(len(names), unit[data.offered]).items():
         # Features do not depend on the fold.
@@ -132,17 +134,17 @@ def compare_utilities(choices: Sequence[Choice], *, lapse: float = LAPSE, seed: 
         ]  # fmt: skip
         rows = np.zeros(len(data.chosen), dtype=np.float64)
         for held in range(_FOLDS):
-            out = fold[data.choices] == held
+            out = fold[data.answers] == held
             tried = [_fitted(*one, data, ~out, lapse) for one in prepared]
             # The first of equal ones: orders that differ in their last objectives often fit alike.
             place = min(range(len(tried)), key=lambda index: round(tried[index][0], 6))
             utility, _, features = prepared[place]
             rows[out] = _rows(utility, tried[place][1], features, data, out, lapse)
-        found[name] = per_choice(data.choices, rows * data.weights, len(known))
+        found[name] = per_owner(data.answers, rows * data.weights, answers)
     fits = [_fit(name, rows, found[LINEAR]) for name, rows in found.items()]
     fits.sort(key=lambda fit: -fit.log_likelihood)
     # The best of several leads is large by chance more often than one, and few answers tell little of errors.
-    enough = float(_special.stdtrit(len(known) - 1, 1 - _ERROR / (len(fits) - 1)))
+    enough = float(_special.stdtrit(answers - 1, 1 - _ERROR / (len(fits) - 1)))
     leading = [fit for fit in fits if fit.lead > enough * fit.lead_error > 0]
     return Comparison(tuple(fits), leading[0].name if leading else None)
 

@@ -13,6 +13,7 @@ from pluralign.core import Policy, SteeringWeights, Trajectory
 from pluralign.core.arrays import FloatArray
 from pluralign.core.choice import Choice
 from pluralign.core.files import write_json
+from pluralign.elicit.choice_data import answer_numbers, count_answers
 from pluralign.elicit.feasibility import Feasibility, explained_by_weights
 from pluralign.elicit.grounding import choices_of_trajectories
 from pluralign.elicit.many import ManyWeights, PriorName
@@ -122,7 +123,7 @@ def report_weights(
         contradictions: Whether to look for contradicting answers and for other utilities; both take values of
             few choices, not an agent's thousands of steps.
     """
-    ranked = sum(bool(choice.ranking) for choice in choices)
+    ranked = count_answers([choice for choice in choices if choice.ranking])
     clash = explained_by_weights(choices, scales=posterior.scales) if contradictions and choices else None
     other = (
         compare_utilities(choices, lapse=posterior.lapse)
@@ -237,13 +238,22 @@ def _contradictions(clash: Feasibility, choices: Sequence[Choice]) -> list[str]:
     found = [
         f"no weights explain all answers; {len(clash.contradicting)} contradict each other{proven}:",
     ]
-    for index in clash.contradicting:
-        choice = choices[index]
-        options = choice.question.decision.options
-        taken = " > ".join(_short(options[place]) for place in choice.ranking)
-        found.append(f"  answer {index + 1}: {_short(choice.question.decision.prompt)}  {taken}")
-    found.append(f"without {len(clash.removed)} of the {len(choices)} answers, weights explain the others")
+    numbers: list[int] = answer_numbers(choices).tolist()
+    for number in clash.contradicting:
+        parts = [choice for choice, own in zip(choices, numbers, strict=True) if own == number]
+        taken = "; ".join(_taken(choice) for choice in parts if choice.ranking)
+        found.append(f"  answer {number + 1}: {_short(parts[0].question.decision.prompt)}  {taken}")
+    found.append(
+        f"without {len(clash.removed)} of the {count_answers(choices)} answers, weights explain the others"
+    )
     return found
+
+
+def _taken(choice: Choice) -> str:
+    """The options taken, best first; of a ranking's pair also the other one."""
+    options = choice.question.decision.options
+    left = set(range(len(options))) - set(choice.ranking) if choice.part_of else ()
+    return " > ".join(_short(options[place]) for place in (*choice.ranking, *left))
 
 
 def _short(text: str) -> str:

@@ -202,5 +202,6 @@ def implied_weights(outcomes: Sequence[Outcome], answers: Answers, seed: int) ->
     for (i, j), p in zip(pairs, answers.prefer.tolist(), strict=True):
         one, other = outcomes[i], outcomes[j]
         question = Question(Decision(QUESTION, (one.text, other.text)), (one.scores, other.scores))
-        choices += [Choice(question, k, weight=w) for k, w in ((0, p), (1, 1.0 - p)) if w > 0]
+        shares = ((0, p), (1, 1.0 - p))
+        choices += [Choice(question, k, weight=w, part_of=f"{i}, {j}") for k, w in shares if w > 0]
     return infer_weights(choices, seed=seed)
