@@ -17,6 +17,9 @@ from pluralign.annotate.letter import parse_letter
         ("I choose B.", "B"),
         ("The better choice is A", "A"),
         ("<think>A? no</think> B", "B"),
+        # Cut off by the largest number of tokens.
+        ("<think>\nA is better than B in warmth, but", None),
+        ("<think>A? no</think> <think>I choose B", None),
         ("I prefer course A", "A"),
         ("A person falls, so hard to say", None),
         ("Both A and B", None),

@@ -104,6 +104,7 @@ def test_a_missing_ranking_makes_ties_that_are_marked():
         ("B > A > C", (1, 0, 2)),
         ("**C>B>A**", (2, 1, 0)),
         ("<think>A > B > C</think>\nMy order: B, C, A.", (1, 2, 0)),
+        ("<think>A > B > C on warmth, but", None),
         ("A > B", None),
         ("A > B > B", None),
         ("A > B > C, no: C > B > A", None),

@@ -47,6 +47,7 @@ DECISION = Decision("You have {3} coins and $5.", ("Give.", "Keep ${all}.", "Thr
         ("abc1", None),
         ("9" * 10_000, None),
         ("<think>2</think>", None),
+        ("<think>\nOption 2 opens the door, and", None),
     ],
 )
 def test_parse_number(reply, index):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pluralign.lm.replies import said
+
 _ALONE = re.compile(r"(?:(?:course|option|answer)\W+)?([AB])\b(?=\s*(?:[.):,;\n]|$))", re.IGNORECASE)
 _LISTED = re.compile(r"(?:^|[.\n])\W*(?:(?:course|option|answer)\W+)?([AB])\W*:", re.IGNORECASE)
 _TOLD = re.compile(
@@ -26,13 +28,13 @@ _AGAINST = re.compile(
 def parse_letter(reply: str) -> str | None:
     """The option that a reply names, ``A`` or ``B``, or None.
 
-    Text before ``</think>`` is ignored. In this order, a letter counts if the reply begins with it on its own
+    Thinking is ignored (`said`). In this order, a letter counts if the reply begins with it on its own
     ("B.", "Course B"); if the reply states that it is better ("A is better than B") or chooses it ("I choose
     B"); or if a clause ends with it ("I would go for course B, ..."). Clauses that deny or reject ("not A",
     "A is worse") name none, and "more" names none, as the aim may be to have less. A reply that names both in
     one of these ways names none.
     """
-    text = reply.rpartition("</think>")[2].replace("*", "").strip(" \t\r\n#\"'`([")
+    text = said(reply).replace("*", "").strip(" \t\r\n#\"'`([")
     begins = _ALONE.match(text)
     if begins and len({letter.upper() for letter in _LISTED.findall(text)}) < 2:
         return begins[1].upper()

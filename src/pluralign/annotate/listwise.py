@@ -15,7 +15,7 @@ from pluralign.annotate.rater import Rating, identity_of
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment
 from pluralign.core.preference import Preference
 from pluralign.core.splits import seed_for
-from pluralign.lm.replies import Question, Replies, Writer
+from pluralign.lm.replies import Question, Replies, Writer, said
 
 _TIE = 1e-9
 """Tolerance for equal scores: sums of the same numbers in another order differ by less."""
@@ -186,8 +186,8 @@ _RANKED = re.compile(r"[A-Z](?:\s*[>,]\s*[A-Z])+")
 
 def parse_ranking(reply: str, count: int) -> tuple[int, ...] | None:
     """Places of the answers from best to worst, such as (1, 0) for ``B > A``; None if the reply has no
-    ranking of all of them, or several different ones. Text before ``</think>`` is ignored."""
-    text = reply.rpartition("</think>")[2].replace("*", "")
+    ranking of all of them, or several different ones. Thinking is ignored (`said`)."""
+    text = said(reply).replace("*", "")
     found = {
         tuple(ascii_uppercase.index(letter) for letter in re.findall("[A-Z]", ranked))
         for ranked in _RANKED.findall(text)

@@ -24,7 +24,7 @@ from pluralign.core.arrays import FloatArray
 from pluralign.core.checks import require_at_least
 from pluralign.core.splits import seed_for
 from pluralign.lm.prompt_file import PromptFile
-from pluralign.lm.replies import Question, Replies, Writer
+from pluralign.lm.replies import Question, Replies, Writer, said
 
 Example = tuple[str, float]
 """A passage of another play, and how far that play had come with the aim, from 0 to 1."""
@@ -241,11 +241,10 @@ _LINE = re.compile(r"passage\W{0,3}(\d+)\W{1,4}(\d+(?:\.\d+)?)\s*%?", re.IGNOREC
 def parse_percents(reply: str, count: int) -> tuple[float, ...] | None:
     """Progress of passages 1 to ``count`` in a reply, from 0 to 1, or None if one is missing or above 100 %.
 
-    Text before ``</think>`` is ignored, and of several numbers for a passage the last one counts.
+    Thinking is ignored (`said`), and of several numbers for a passage the last one counts.
     """
     found = {
-        int(number): float(percent) / 100
-        for number, percent in _LINE.findall(reply.rpartition("</think>")[2].replace("*", ""))
+        int(number): float(percent) / 100 for number, percent in _LINE.findall(said(reply).replace("*", ""))
     }
     if any(number not in found or found[number] > 1 for number in range(1, count + 1)):
         return None

@@ -13,7 +13,7 @@ from pluralign.core import Decision
 from pluralign.core.splits import seed_for
 from pluralign.lm.endpoint import Endpoint
 from pluralign.lm.endpoint_settings import EndpointSettings
-from pluralign.lm.replies import Question, Replies, Writer
+from pluralign.lm.replies import Question, Replies, Writer, said
 
 _BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
 _ANYWHERE = re.compile(r"(?<![\w.,])-?\d+(?!\w|[.,]\d)")
@@ -117,12 +117,11 @@ def endpoint_chooser(
 def parse_number(reply: str, count: int) -> int | None:
     """The index, from 0, of the option that a reply names, or None.
 
-    Text before ``</think>`` is ignored. A whole number at the start of the reply counts ("2. Sign it"),
+    Thinking is ignored (`said`). A whole number at the start of the reply counts ("2. Sign it"),
     otherwise the only number in it ("I choose 2"). A reply with several numbers, with a number out of range,
     or with one that it rejects ("I would not choose 2"), names none.
     """
-    text = reply.rpartition("</think>")[2]
-    text = text.replace("*", "").strip(" \t\r\n#\"'`([")
+    text = said(reply).replace("*", "").strip(" \t\r\n#\"'`([")
     begins = _BEGINS.match(text)
     numbers = {begins[1]} if begins else set(_ANYWHERE.findall(text))
     if len(numbers) != 1 or (not begins and _DENIED.search(text)):

@@ -13,6 +13,16 @@ _KEPT = 500
 """Maximum number of characters of a malformed reply that are kept."""
 
 
+def said(reply: str) -> str:
+    """What a reply says after ``</think>``; nothing if it was cut off while the model was still thinking.
+
+    >>> said("<think>Is it A?</think> B"), said("<think>A is better, but")
+    (' B', '')
+    """
+    after = reply.rpartition("</think>")[2]
+    return "" if "<think>" in after else after
+
+
 class Writer(Protocol):
     """Writes replies: a `pluralign.lm.language_model.LanguageModel`, or an `Endpoint`."""
 
