@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from collect_fakes import CannedWriter, failed, said, serving
 
+from pluralign.annotate.both_orders import BothOrders
 from pluralign.annotate.judge import Judge, ReplyJudge, mean_of_orders
 from pluralign.annotate.listwise import ListwiseJudge
 from pluralign.annotate.prompt import LONGEST, JudgePrompt
+from pluralign.annotate.rater import is_answered
+from pluralign.annotate.rubric import Criterion, Rubric, RubricRater
 from pluralign.core import Comparison, Decision, InputError, Objective, Segment, Step
 from pluralign.lm.endpoint import Endpoint
 from pluralign.lm.endpoint_settings import EndpointSettings
@@ -158,9 +161,15 @@ def test_malformed_replies_are_asked_again_then_a_tie():
     [rating] = ReplyJudge(second_time).rate([comparison()], KIND)
     assert rating.preference == "first"
     assert rating.info["malformed"] == ["well", "well"]
+    assert is_answered(rating)
     [rating] = ReplyJudge(CannedWriter(lambda chat, seed: "well"), re_asks=1).rate([comparison()], KIND)
     assert rating.preference == "tie"
     assert rating.info["malformed"] == ["well"] * 4
+    assert rating.info["unanswered"] == [True, True]
+    assert not is_answered(rating)
+    silent = ReplyJudge(CannedWriter(lambda chat, seed: "well"))
+    for rater in (RubricRater(silent, Rubric((Criterion(KIND),))), BothOrders(silent)):
+        assert not is_answered(rater.rate([comparison()], KIND)[0])
 
 
 def server_reply(body, n):

@@ -95,7 +95,7 @@ def test_a_missing_ranking_makes_ties_that_are_marked():
 
     ratings = ListwiseReplyJudge(CannedWriter(one_fails), re_asks=1).rate(pairs(), KIND)
     assert {r.preference for r in ratings} == {"tie"}
-    assert ratings[0].info == {"malformed": ["?", "?"]}
+    assert ratings[0].info == {"malformed": ["?", "?"], "unanswered": [False, False, True, False]}
 
 
 @pytest.mark.parametrize(

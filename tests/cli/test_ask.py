@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pluralign as pl
+from pluralign.annotate.rater import Rating
 from pluralign.core import OptionRewards
 from pluralign.data.answers import load_answers
 from pluralign.data.choices import choice_row, load_questions, question_row, save_rows
@@ -138,6 +139,20 @@ class Length(Reward):
     def score_decisions(self, decisions):
         lengths = [np.array([float(len(text)) for text in one.options]) for one in decisions]
         return [OptionRewards(self.sign * own, np.zeros(len(own))) for own in lengths]
+
+
+def test_a_judge_that_refuses_skips_a_question(pool, tmp_path, monkeypatch):
+    class Judge:
+        def rate(self, comparisons, objective):
+            odd = comparisons[0].first.steps[0].decision.prompt[-1] in "13579"
+            info = {"answers": ["tie", "tie"], "unanswered": [True, True]} if odd else {}
+            return [Rating("tie", info)]
+
+    monkeypatch.setattr("pluralign.annotate.open.open_rater", lambda spec: Judge())
+    interview = Interview(load_questions(pool), 6)
+    choices, _ = hold_interview(interview, open_answerer("judge:x", interview, None), tmp_path / "kept.jsonl")
+    assert {one.answer for one in choices} == {"same"}
+    assert not any(one.question.decision.prompt[-1] in "13579" for one in choices)
 
 
 def test_completions_become_questions(tmp_path):

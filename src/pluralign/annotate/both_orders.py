@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pluralign.annotate.rater import Rater, Rating
+from pluralign.annotate.rater import Rater, Rating, is_answered
 from pluralign.core import Comparison, Objective
 from pluralign.core.preference import EXCHANGED, Preference
 
@@ -48,5 +48,7 @@ class BothOrders:
                 continue
             answers: list[Preference] = [one.preference, EXCHANGED[other.preference]]
             agreed: Preference = answers[0] if answers[0] == answers[1] else "tie"
-            ratings.append(Rating(agreed, {**one.info, "answers": answers}))
+            info: dict[str, Any] = {**one.info, "answers": answers}
+            missing = [not is_answered(one), not is_answered(other)]
+            ratings.append(Rating(agreed, info | ({"unanswered": missing} if any(missing) else {})))
         return ratings

@@ -139,8 +139,8 @@ class ReplyJudge:
     """Judge by generated replies, for endpoints, which provide no log-probabilities.
 
     A reply that names neither option is malformed: the question is asked again up to ``re_asks`` times. If it
-    remains unanswered, the comparison is a tie, which ``info["malformed"]`` distinguishes from others. Order
-    and agreement are as in `Judge`.
+    remains unanswered, the comparison is a tie, which ``info["unanswered"]`` (by order) tells from others.
+    Order and agreement are as in `Judge`.
 
     Args:
         writer: Model that generates the replies.
@@ -202,6 +202,8 @@ class ReplyJudge:
             malformed = asked[0].malformed + asked[1].malformed
             if malformed:
                 info["malformed"] = malformed
+            if None in (missing := [one.answer for one in asked]):
+                info["unanswered"] = [answer is None for answer in missing]
             ratings.append(Rating(_agreed(answers), info))
         return ratings
 

@@ -94,7 +94,7 @@ class ListwiseReplyJudge:
 
     An option's score is minus its mean rank. A reply that is no ranking of all options is malformed: the
     question is asked again up to ``re_asks`` times. If a ranking is still missing, all comparisons of the
-    decision are ties, which ``info["malformed"]`` distinguishes from others: without it, not every option
+    decision are ties, which ``info["unanswered"]`` distinguishes from others: without it, not every option
     has had every place.
 
     Args:
@@ -168,7 +168,7 @@ class ListwiseReplyJudge:
         info = {"malformed": malformed} if malformed else {}
         rankings = [question.answer for question in asked if question.answer is not None]
         if len(rankings) < len(asked):
-            return Rating("tie", info)
+            return Rating("tie", {**info, "unanswered": [question.answer is None for question in asked]})
         count = len(asked)
         scores = [
             -sum(

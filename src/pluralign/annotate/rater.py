@@ -22,6 +22,12 @@ class Rating:
     info: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+def is_answered(rating: Rating | None) -> bool:
+    """Whether there is an answer in every order: a judge's replies that name none are a tie in annotations,
+    and are no answer where answers are counted."""
+    return rating is not None and not any(rating.info.get("unanswered", ()))
+
+
 class Rater(Protocol):
     """A rater: decides which of two segments is better by an objective."""
 

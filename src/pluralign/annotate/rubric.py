@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pluralign.annotate.judge import Judge, ReplyJudge
-from pluralign.annotate.rater import Rater, Rating, identity_of
+from pluralign.annotate.rater import Rater, Rating, identity_of, is_answered
 from pluralign.core import Comparison, InputError, Objective
 from pluralign.core.jsonl import Fields, read_rows
 from pluralign.core.preference import Preference
@@ -174,7 +174,7 @@ class RubricRater:
         """See `Rater.rate`; ``info`` contains the ``score`` and the preference by each of the ``criteria``.
 
         The objective only names the annotations; the criteria replace its description. There is no answer
-        without the answers of all criteria.
+        without the answers of all criteria; ``unanswered`` says which ones a judge's replies did not give.
         """
         names = [criterion.objective.name for criterion in self._rubric.criteria]
         columns = [self._rater.rate(comparisons, one.objective) for one in self._rubric.criteria]
@@ -186,6 +186,9 @@ class RubricRater:
             return None
         preferences: dict[str, Preference] = {name: rating.preference for name, rating in answered.items()}
         info: dict[str, Any] = {"score": self._rubric.score(preferences), "criteria": preferences}
+        missing = [not is_answered(rating) for rating in answered.values()]
+        if any(missing):
+            info["unanswered"] = missing
         malformed = [reply for rating in answered.values() for reply in rating.info.get("malformed", ())]
         return Rating(
             self._rubric.decide(preferences), info | ({"malformed": malformed} if malformed else {})

@@ -257,6 +257,8 @@ def _simulated(settings: str, interview: Interview) -> Answerer:
 
 
 def _judged(rater: Rater) -> Answerer:
+    from pluralign.annotate.rater import is_answered
+
     def answer(question: Question) -> Answer | None:
         if len(question.values) != 2:
             return None
@@ -265,7 +267,7 @@ def _judged(rater: Rater) -> Answerer:
             for place in (0, 1)
         )
         (rating,) = rater.rate([Comparison(first, second)], _PREFERENCE)
-        if rating is None:
+        if rating is None or not is_answered(rating):
             return None
         if rating.preference == "tie":
             return SAME if question.may_tie else None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import pluralign as pl
+from pluralign.annotate.judge import ReplyJudge
 from pluralign.annotate.rater import Rating
 from pluralign.evaluate.values.answers import Answers, draw_pairs
 from pluralign.evaluate.values.audit import AuditConfig, audit_values
@@ -292,3 +293,23 @@ def test_nobody_agrees():
 def test_nobody_answers():
     with pytest.raises(pl.InputError, match="no pair"):
         audit_values(lambda a, b: math.nan, TEXTS, config=FEW)
+
+
+def test_refusals_are_no_answers_on_which_both_orders_agree():
+    class Writer:
+        """Refuses about three pairs, and else names the first in the alphabet."""
+
+        name = "writer"
+
+        def generate(self, chats, **settings):
+            return [self._reply(chat[0]["content"]) for chat in chats]
+
+        def _reply(self, asked):
+            shown = sorted(TEXTS, key=lambda text: asked.find(f"> {text}\n"))[-2:]
+            return "I cannot say." if set(shown) < {*TEXTS[3:6]} else "AB"[shown[0] > shown[1]]
+
+    found = audit_values(ReplyJudge(Writer(), re_asks=0), TEXTS[:6], config=NO_LOTTERIES).consistency
+    assert (found.pairs, found.unanswered, found.agreement) == (12, 3, 1.0)
+    Writer._reply = lambda self, asked: "I cannot say."
+    with pytest.raises(pl.InputError, match="no pair"):
+        audit_values(ReplyJudge(Writer(), re_asks=0), TEXTS[:6], config=NO_LOTTERIES)

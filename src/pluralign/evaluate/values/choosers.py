@@ -10,7 +10,7 @@ import numpy as np
 
 import pluralign.annotate
 from pluralign.annotate.judge import Judge, Scorer
-from pluralign.annotate.rater import Rater, Rating, identity_of
+from pluralign.annotate.rater import Rater, Rating, identity_of, is_answered
 from pluralign.annotate.reward_rater import RewardRater
 from pluralign.core import Comparison, Decision, InputError, Objective, Policy, Segment, Step
 from pluralign.core.arrays import FloatArray
@@ -74,7 +74,8 @@ class RaterChooser:
 
     ``info["log_odds"]`` of a rating (both orders, of the first outcome) gives probabilities,
     ``info["answers"]`` (both orders) gives decided answers, ``info["rewards"]`` gives the probability
-    sigmoid(difference), equal in both orders. Any other rater rates both orders as two comparisons.
+    sigmoid(difference), equal in both orders. Any other rater rates both orders as two comparisons. A rating
+    that is no answer in some order (`is_answered`) gives none.
 
     Args:
         rater: Rater.
@@ -114,7 +115,7 @@ class RaterChooser:
                 one = rated[row]
                 if one is not None:
                     found[row, 0] = _decided(one.preference)
-                if other is not None:
+                if other is not None and is_answered(other):
                     found[row, 1] = _decided(EXCHANGED[other.preference])
         return found
 
@@ -276,6 +277,9 @@ def _segment(text: str) -> Segment:
 
 def _both_orders(rating: Rating) -> FloatArray | None:
     info = rating.info
+    if not is_answered(rating):
+        # A refusal is no indifference, on which both orders would agree.
+        return np.full(2, np.nan)
     if "log_odds" in info:
         return sigmoid(np.array(info["log_odds"], dtype=np.float64))
     if "answers" in info:
