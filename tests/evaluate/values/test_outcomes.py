@@ -115,3 +115,16 @@ def test_the_published_files_are_read(shared_data):
 def test_a_lottery_needs_two_outcomes():
     with pytest.raises(pl.InputError, match="two or more outcomes"):
         Lottery((("a", 1.0),))
+
+
+@pytest.mark.parametrize(
+    ("share", "said", "rest"),
+    [
+        (0.3, "30", "70"), (0.125, "12.5", "87.5"), (0.005, "0.5", "99.5"), (1 / 3, "33.33", "66.67"),
+        (1e-6, "0.0001", "99.9999"),
+    ],
+)  # fmt: skip
+def test_a_lottery_is_asked_about_with_its_own_probabilities(share, said, rest):
+    text = Lottery((("It rains.", share), ("It snows.", 1 - share))).text
+    assert f"probability of {said} %: It rains." in text
+    assert f"probability of {rest} %: It snows." in text

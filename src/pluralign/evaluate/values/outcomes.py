@@ -17,6 +17,9 @@ from pluralign.core.arrays import FloatArray
 from pluralign.core.files import read_json
 from pluralign.core.jsonl import Fields, is_list, is_object, read_rows, repeated
 
+# Share of a probability that its text may be off by, and the most decimals of percentages.
+_EXACT, _MOST_DECIMALS = 1e-3, 12
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -65,8 +68,19 @@ class Lottery:
         """Text of the lottery in questions."""
         if self.words:
             return self.words
-        listed = "; ".join(f"with a probability of {100 * p:.0f} %: {text}" for text, p in self.parts)
+        digits = _decimals([p for _, p in self.parts])
+        listed = "; ".join(f"with a probability of {100 * p:.{digits}f} %: {text}" for text, p in self.parts)
         return f"One of the following happens. {listed[:1].upper()}{listed[1:]}"
+
+
+def _decimals(probabilities: Sequence[float]) -> int:
+    """Fewest decimals of percentages that are right to a thousandth of each probability and its complement:
+    what is asked about is the lottery whose expectation is compared."""
+    for decimals in range(_MOST_DECIMALS):
+        said = [float(f"{100 * p:.{decimals}f}") / 100 for p in probabilities]
+        if all(abs(q - p) <= _EXACT * min(p, 1 - p) for p, q in zip(probabilities, said, strict=True)):
+            return decimals
+    return _MOST_DECIMALS
 
 
 @dataclass(frozen=True)
