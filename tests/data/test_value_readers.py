@@ -172,6 +172,13 @@ def survey(options='["Very", "Not at all"]', answer="Very"):
         (["Very", "Not at all"], "Very", 0),
         # Texts come before numbers.
         ("2|1", "1", 1),
+        ("b|a", "A", 1),
+        # Options with numbers or letters of their own.
+        ("0: never|1: rarely|2: often", "2", 2),
+        ("(b) no|(a) yes", "A", 1),
+        ("2 - no|1 - yes", "B", 1),
+        ("10:30|11:00", "2", 1),
+        ("A dog|A cat", "B", 1),
     ],
 )
 def test_a_survey_becomes_choices(options, answer, place):
@@ -188,6 +195,12 @@ def test_a_survey_becomes_choices(options, answer, place):
         ("Very|Very", "Very", "field 'options'.*two different options"),
         ("Very|Not", "Perhaps", "field 'answer'.*its number from 1 or its letter, found 'Perhaps'"),
         ("Very|Not", "3", "field 'answer'"),
+        # No place, where options have numbers or letters of their own.
+        ("0|1|2", "3", "field 'answer'"),
+        ("-2.5|2.5", "1", "field 'answer'"),
+        ("A|C", "B", "field 'answer'"),
+        ("0 = never|1 = often|8 = ", "3", "field 'answer'"),
+        ("1. yes|1. no", "1", "field 'answer'"),
     ],
 )
 def test_wrong_surveys_are_refused(options, answer, message):

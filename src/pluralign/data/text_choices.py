@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,10 @@ from pluralign.data.cells import built, cell_of, person_of, plain
 from pluralign.data.choices import open_choices
 from pluralign.data.option_rows import AnswerColumns, grouped_rows
 from pluralign.data.source import Data, Table
+
+# The number or letter that an option begins with: "1. Yes", "(b) no", "0 = never", or nothing else.
+_LABEL = re.compile(r"\(?(\d+|[A-Za-z])\s*(?:[.):=](?!\d)|[-\u2013]\s|$)")
+_NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 
 Values = tuple[Mapping[str, float], ...]
 ValuesOf = Callable[[Sequence[Decision]], Sequence[Values]]
@@ -30,7 +35,7 @@ class TextColumns(AnswerColumns):
             texts with | or line breaks between them.
         chosen: Column of the answer. With one row per option: 1 for the option taken and 0 for the others,
             or its text in every row. With one row per question: the option's text, its number from 1, or its
-            letter from A.
+            letter from A; numbers and letters that options begin with ("0 = never") are theirs.
         rank: Column of ranks instead of ``chosen``; see `load_choices`.
         rating: Column of ratings instead of ``chosen``; see `load_choices`.
         person: Column of the person; see `load_choices`.
@@ -146,14 +151,24 @@ def _options(table: Table, number: int, cell: Any, column: str) -> tuple[str, ..
     return texts
 
 
+def _names(options: tuple[str, ...]) -> dict[str, int]:
+    """Numbers and letters of the options: those that their texts are or begin with ("0 = never"), else places
+    from 1 and from A."""
+    labels = [found[1].upper() if (found := _LABEL.match(text)) else "" for text in options]
+    names = {label: place for place, label in enumerate(labels) if label and labels.count(label) == 1}
+    if not any(label.isdigit() for label in labels) and not any(map(_NUMBER.fullmatch, options)):
+        names |= {str(place): place - 1 for place in range(1, len(options) + 1)}
+    if not any(label.isalpha() for label in labels):
+        names |= {chr(ord("A") + place): place for place in range(min(len(options), 26))}
+    return names
+
+
 def _place(table: Table, number: int, cell: str, options: tuple[str, ...], columns: TextColumns) -> int:
     if cell in options:
         return options.index(cell)
-    # A number or a letter, unless these are texts of options.
-    by_name = {str(place): place - 1 for place in range(1, len(options) + 1)}
-    by_name |= {chr(ord("A") + place): place for place in range(min(len(options), 26))}
-    if cell.upper() in by_name:
-        return by_name[cell.upper()]
+    names = _names(options)
+    if cell.upper() in names:
+        return names[cell.upper()]
     raise table.error(
         f"expected an option's text, its number from 1 or its letter, found {cell!r:.60}",
         row=number,
