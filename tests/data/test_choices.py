@@ -1,5 +1,7 @@
 """Choices in files: rows of our own, tables with a row per choice, tables with a row per option."""
 
+import json
+
 import pytest
 
 import pluralign as pl
@@ -34,6 +36,20 @@ def test_a_table_with_a_row_per_choice(tmp_path):
         {"time": -10.0, "cost": -5.0}, {"time": -20.0, "cost": -3.0}, {"time": -1.0, "cost": -1.0},
     ]  # fmt: skip
     assert first.question.decision.key != second.question.decision.key
+
+
+def test_rows_may_offer_options_that_the_first_one_lacks(tmp_path):
+    two = {"tt1": 1, "tc1": 2, "tt2": 3, "tc2": 4, "chosen": 1}
+    path = tmp_path / "routes.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (two, {**two, "tt3": 5, "tc3": 6}, two)))
+    found = pl.load_choices(path, values=WIDE)
+    assert [one.question.decision.options[-1] for one in found] == ["option 2", "option 3", "option 2"]
+    assert dict(found[1].question.values[2]) == {"time": -5.0, "cost": -6.0}
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in (two, {**two, "tt3": 5, "tc3": 6}, {**two, "tt3": 5}))
+    )
+    with pytest.raises(pl.InputError, match=":3, field 'tc3': is missing"):
+        pl.load_choices(path, values=WIDE)
 
 
 def test_a_table_with_a_row_per_option(tmp_path):

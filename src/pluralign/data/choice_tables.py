@@ -111,10 +111,9 @@ def _wide_rows(
 ) -> Iterator[list[Choice] | Absent]:
     if columns.rank or columns.rating:
         raise InputError("needs one row per option", field="rank" if columns.rank else "rating")
-    labels: list[str] | None = None
+    # Rows of JSON lines may have columns that the first one lacks.
+    labels = _labels(table, patterns, list(dict.fromkeys(name for _, _, row in table.rows() for name in row)))
     for number, (_, _, row) in enumerate(table.rows(), start=1):
-        if labels is None:
-            labels = _labels(table, patterns, row)
         # An option without any value was not offered.
         offered = [label for label in labels if not _all_empty(row, patterns.values(), label)]
         try:
@@ -139,30 +138,30 @@ def _wide_rows(
 
 
 def _all_empty(row: Row, patterns: Iterable[ValueColumn], label: str) -> bool:
-    return all(is_empty(row.get(one.of(label).place(row)[0], "?")) for one in patterns)
+    return all(is_empty(row.get(one.of(label).place(row)[0])) for one in patterns)
 
 
-def _labels(table: Table, patterns: Mapping[str, ValueColumn], row: Row) -> list[str]:
+def _labels(table: Table, patterns: Mapping[str, ValueColumn], columns: Sequence[str]) -> list[str]:
     """Texts that {} is replaced by in the columns of all objectives, in the order of the columns."""
     common: list[str] | None = None
     for one in patterns.values():
         before, _, after = one.column.partition("{}")
-        own = _matching(row, before, after) or _matching(row, before, after.rpartition(":")[0])
+        own = _matching(columns, before, after) or _matching(columns, before, after.rpartition(":")[0])
         common = own if common is None else [label for label in common if label in own]
     if common is None or len(common) < 2:
         wanted = ", ".join(one.column for one in patterns.values())
         raise table.error(
-            f"expected columns of two options or more for {wanted}; the columns are {', '.join(row)}",
+            f"expected columns of two options or more for {wanted}; the columns are {', '.join(columns)}",
             row=1,
         )
     return common
 
 
-def _matching(row: Row, before: str, after: str) -> list[str]:
+def _matching(columns: Sequence[str], before: str, after: str) -> list[str]:
     size = len(before) + len(after)
     return [
         name[len(before) : len(name) - len(after)]
-        for name in row
+        for name in columns
         if len(name) > size and name.startswith(before) and name.endswith(after)
     ]
 
