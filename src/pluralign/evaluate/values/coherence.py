@@ -12,7 +12,6 @@ from pluralign.evaluate.statistics import (
     CONFIDENCE,
     Estimate,
     of_resamples,
-    percentile,
     resampling_weights,
 )
 from pluralign.evaluate.values.answers import Answers
@@ -136,9 +135,12 @@ def agreement(
     same = np.sign(given[first] - given[second]) == np.sign(expected[first] - expected[second])
     pairs = np.column_stack([first, second]) if groups is None else first[:, None]
     shares = weighted_means(weights, pairs, same.astype(np.float64))
-    ordered = of_resamples(float(same.mean()), shares, CONFIDENCE)
+    units = int(unit.max()) + 1
+    # Few processes vary less in resamples than they do; pairs of resampled items vary more.
+    wider = {} if groups is None else {"units": units}
+    ordered = of_resamples(float(same.mean()), shares, CONFIDENCE, **wider).within(0.0, 1.0)
     return Agreement(
-        _pearson(given, expected, weights),
+        _pearson(given, expected, weights, units),
         ordered,
         len(given),
         tuple(given.tolist()),
@@ -146,7 +148,7 @@ def agreement(
     )
 
 
-def _pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> Estimate | None:
+def _pearson(x: FloatArray, y: FloatArray, weights: FloatArray, units: int) -> Estimate | None:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
@@ -155,8 +157,7 @@ def _pearson(x: FloatArray, y: FloatArray, weights: FloatArray) -> Estimate | No
     scale = np.sqrt((rows * gaps_x**2).sum(axis=1) * (rows * gaps_y**2).sum(axis=1))
     together = (rows * gaps_x * gaps_y).sum(axis=1)
     found = np.clip(together[scale > 1e-12] / scale[scale > 1e-12], -1.0, 1.0)
-    low, high = percentile(found, found[1:], CONFIDENCE)
-    return Estimate(float(found[0]), float(found[1:].std(ddof=1)), low, high)
+    return of_resamples(float(found[0]), found[1:], CONFIDENCE, units).within(-1.0, 1.0)
 
 
 def means_and_ends(
