@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import pluralign as pl
+from pluralign.elicit.many import infer_many
 from pluralign.elicit.people import learn_prior
-from pluralign.elicit.utilities import compare_utilities
-from pluralign.workflows.weights import report_weights
+from pluralign.elicit.utilities import Comparison, Fit, compare_utilities
+from pluralign.workflows.weights import WeightReport, report_weights
 
 from .planted import answer, question, questions, units
 
@@ -106,6 +107,28 @@ def test_a_report_compares_utilities_with_the_lapses_of_its_posterior(random):
     choices = [answer(random, one, np.array([3.0, 1.0])) for one in pool]
     report = report_weights(pl.infer_weights(choices, lapse=0.4), choices)
     assert report.utilities == compare_utilities(choices, lapse=0.4) != compare_utilities(choices)
+
+
+def test_a_report_has_the_lead_of_the_utility_that_it_names(random):
+    choices = [answer(random, one, np.array([3.0, 1.0])) for one in questions(random, 12, 2)]
+    posterior = pl.infer_weights(choices)
+    # The best of all does not lead by more than chance.
+    fits = (
+        Fit("threshold", -0.1, 0.7, 0.4),
+        Fit("power mean", -0.5, 0.3, 0.05),
+        Fit("linear", -0.8, 0.0, 0.0),
+    )
+    report = WeightReport(posterior, choices, None, Comparison(fits, "power mean"))
+    assert "explained better by power mean: +0.300 nats an answer (standard error 0.050)" in report.lines()
+
+
+def test_a_prior_from_halves_needs_four_people(random):
+    choices = [
+        replace(answer(random, one, np.array([3.0, 1.0])), by=str(number % 3))
+        for number, one in enumerate(questions(random, 9, 2))
+    ]
+    with pytest.raises(pl.InputError, match=r"field 'prior': .* four or more, .* found 3"):
+        infer_many(choices, prior="people")
 
 
 def rated(random, values, ratings, tied=True):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pluralign.core import InputError
 from pluralign.core.checks import checked
 from pluralign.core.choice import Choice
 from pluralign.core.files import replace_when_whole
@@ -105,6 +106,11 @@ def infer_many(
     names, units = objectives_of(questions), scales or value_scales(questions)
     priors: dict[str, WeightPrior | None] = dict.fromkeys(by_person)
     if prior == "people":
+        if len(by_person) < 4:
+            raise InputError(
+                f"a prior from other people needs four or more, two in each half; found {len(by_person)}",
+                field="prior",
+            )
         order = list(by_person)
         np.random.default_rng(seed).shuffle(order)
         halves = [order[0::2], order[1::2]]

@@ -75,12 +75,14 @@ class WeightReport:
             found.append(f"rough: the draws are worth {posterior.effective_samples:.0f} independent ones")
         if self.clash is not None and not self.clash.feasible:
             found += _contradictions(self.clash, self.choices)
-        if self.utilities is not None and self.utilities.better is not None:
-            lead = self.utilities.fits[0]
-            found.append(
-                f"explained better by {self.utilities.better}: {lead.lead:+.3f} nats an answer (standard "
-                f"error {lead.lead_error:.3f})"
-            )
+        if self.utilities is not None:
+            # The best of all may lead by chance.
+            found += [
+                f"explained better by {fit.name}: {fit.lead:+.3f} nats an answer (standard error "
+                f"{fit.lead_error:.3f})"
+                for fit in self.utilities.fits
+                if fit.name == self.utilities.better
+            ]
         if self.dial is not None:
             weights, apart = self.dial
             found.append(f"the mixture that acts by these weights: {weights.to_text()} (off by {apart:.3f})")
