@@ -196,6 +196,14 @@ def test_what_cannot_be_asked_is_refused(run, refuses, pool, tmp_path):
     assert "found 'someone'" in refuses("ask", "--pool", pool, "--by", "someone", *out)
     assert "unknown objective 'fun'" in refuses("ask", "--pool", pool, "--by", "simulated:fun=1", *out)
     assert "after @" in refuses("ask", "--pool", pool, "--by", "simulated:kind=1@x", *out)
+    known = load_questions(pool)[:2]
+    for who, message in (
+        (("ann", "bob"), "has answers of 2 people"),
+        (("", ""), ":2: is another answer to"),
+    ):
+        said = [pl.Choice(known[0], 0, who[0]), pl.Choice(known[0], 1, who[1])]
+        file = save_rows(tmp_path / "said.jsonl", map(choice_row, said))
+        assert message in refuses("ask", "--pool", pool, "--by", f"file:{file}", *out)
     one = pl.Question(pl.Decision("?", ("a", "b")), ({"kind": 1.0}, {"kind": 0.0}))
     alone = save_rows(tmp_path / "alone.jsonl", [question_row(one)])
     assert "two objectives" in refuses("ask", "--pool", alone, *out)

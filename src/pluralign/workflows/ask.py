@@ -232,7 +232,7 @@ def open_answerer(spec: str, interview: Interview, human: Answerer) -> Answerer:
         case "simulated", settings if settings:
             return _simulated(settings, interview)
         case "file", path if path:
-            known = {one.question.decision.key: one.answer for one in load_choices(path)}
+            known = _answers_in(path)
             return lambda question: known.get(question.decision.key)
         case "judge", model if model:
             from pluralign.annotate.open import open_rater
@@ -241,6 +241,19 @@ def open_answerer(spec: str, interview: Interview, human: Answerer) -> Answerer:
         case _:
             known_forms = "human, simulated:NAME=WEIGHT,...@DECISIVENESS, file:CHOICES or judge:MODEL"
             raise InputError(f"expected {known_forms}, found {spec!r}", field="by")
+
+
+def _answers_in(path: str) -> dict[str, Answer]:
+    """Answers of one person in a file, by the keys of their decisions."""
+    choices = load_choices(path)
+    if len(people := {choice.by for choice in choices}) > 1:
+        raise InputError(f"has answers of {len(people)} people, and an interview is of one", path=path)
+    found: dict[str, tuple[int, Answer]] = {}
+    for row, choice in enumerate(choices, start=1):
+        first, answer = found.setdefault(choice.question.decision.key, (row, choice.answer))
+        if answer != choice.answer:
+            raise InputError(f"is another answer to the question of row {first}", path=path, row=row)
+    return {key: answer for key, (_, answer) in found.items()}
 
 
 def _simulated(settings: str, interview: Interview) -> Answerer:
