@@ -47,6 +47,9 @@ DECISION = Decision("You have {3} coins and $5.", ("Give.", "Keep ${all}.", "Thr
         ("abc1", None),
         ("9" * 10_000, None),
         ("<think>2</think>", None),
+        ("1. Open the door\n2. Sign it", None),
+        ("1) Open the door; 2) sign it", None),
+        ("2. Sign it\n\nIt costs 1.", 1),
         ("<think>\nOption 2 opens the door, and", None),
     ],
 )

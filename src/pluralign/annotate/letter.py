@@ -7,7 +7,8 @@ import re
 from pluralign.lm.replies import said
 
 _ALONE = re.compile(r"(?:(?:course|option|answer)\W+)?([AB])\b(?=\s*(?:[.):,;\n]|$))", re.IGNORECASE)
-_LISTED = re.compile(r"(?:^|[.\n])\W*(?:(?:course|option|answer)\W+)?([AB])\W*:", re.IGNORECASE)
+_LISTED = re.compile(r"(?:^|[.\n])\W*(?:(?:course|option|answer)\W+)?([AB])(?:\W*:|\s*[.)])", re.IGNORECASE)
+_BOTH = re.compile(r"(?:(?:course|option|answer)\W+)?([AB])\W+(?:(?:or|and)\W+)?(?!\1)[AB]\W*", re.IGNORECASE)
 _TOLD = re.compile(
     r"\b(?:answer|choice|choose|prefer|better|best)\b(?:\W+(?!than\b|[AB]\b)\w+){0,3}?"
     r"\W+([AB])\b(?!\w|\s+(?:or|and)\b)"
@@ -36,7 +37,7 @@ def parse_letter(reply: str) -> str | None:
     """
     text = said(reply).replace("*", "").strip(" \t\r\n#\"'`([")
     begins = _ALONE.match(text)
-    if begins and len({letter.upper() for letter in _LISTED.findall(text)}) < 2:
+    if begins and not _BOTH.fullmatch(text) and len({letter.upper() for letter in _LISTED.findall(text)}) < 2:
         return begins[1].upper()
     clauses = [clause for clause in _CLAUSES.split(text) if not _AGAINST.search(clause)]
     for named in (

@@ -17,6 +17,7 @@ from pluralign.lm.replies import Question, Replies, Writer, said
 
 _BEGINS = re.compile(r"(?:option\s+)?(-?\d+)(?!\d|[.,]\d|\s*(?:or|and|to|/|,|-)\s*\d)", re.IGNORECASE)
 _ANYWHERE = re.compile(r"(?<![\w.,])-?\d+(?!\w|[.,]\d)")
+_LISTED = re.compile(r"(?:^|[\n;])\W*(\d+)\s*[.):]")
 _DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|avoid|against|reject)|n['\u2019]t)(?:[^\w.;:!?]+\w+){0,3}?[^\w.;:!?]+\d",
     re.IGNORECASE,
@@ -119,9 +120,12 @@ def parse_number(reply: str, count: int) -> int | None:
 
     Thinking is ignored (`said`). A whole number at the start of the reply counts ("2. Sign it"),
     otherwise the only number in it ("I choose 2"). A reply with several numbers, with a number out of range,
-    or with one that it rejects ("I would not choose 2"), names none.
+    or with one that it rejects ("I would not choose 2"), names none, and neither does one that begins to list
+    the options ("1. Wait", and "2. Sign it" in the next line).
     """
     text = said(reply).replace("*", "").strip(" \t\r\n#\"'`([")
+    if len(set(_LISTED.findall(text))) > 1:
+        return None
     begins = _BEGINS.match(text)
     numbers = {begins[1]} if begins else set(_ANYWHERE.findall(text))
     if len(numbers) != 1 or (not begins and _DENIED.search(text)):
