@@ -181,7 +181,10 @@ class ListwiseReplyJudge:
         return Rating(rating.preference, {**rating.info, **info})
 
 
-_RANKED = re.compile(r"[A-Z](?:\s*[>,]\s*[A-Z])+")
+# Letters with commas are a ranking at the end of a line, and else only named ("of A, B, C I prefer C").
+_RANKED = re.compile(
+    r"[A-Z](?:\s*>\s*[A-Z])+|(?:^|:)[ \t]*[A-Z](?:[ \t]*,[ \t]*[A-Z])+[ \t.]*$", re.MULTILINE
+)
 
 
 def parse_ranking(reply: str, count: int) -> tuple[int, ...] | None:
