@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pluralign as pl
-from pluralign.elicit.calibration import calibrate
+from pluralign.elicit.calibration import Calibration, calibrate
 from pluralign.elicit.grounding import questions_by_returns
 from pluralign.games.state_graph import explore
 
@@ -68,3 +68,14 @@ def test_options_of_a_story_are_worth_what_they_leave_attainable():
     first = graph.decisions[int(graph.decision_of[graph.start])]
     best = np.array([[own["score"], own["harm_avoidance"]] for own in pool[first.key].values]).max(axis=0)
     np.testing.assert_allclose(best, front.best)
+
+
+@pytest.mark.parametrize("objectives", [3, 4, 5])
+def test_a_mixture_that_acts_by_its_dial_has_every_dial(random, objectives):
+    names = tuple("abcdefgh"[:objectives])
+    dials = np.array([one.aligned_to(names) for one in pl.simplex_grid(list(names), 4)])
+    found = Calibration(names, dials, dials, dict.fromkeys(names, 1.0))
+    for wanted in (np.full(objectives, 1 / objectives), random.dirichlet(np.ones(objectives))):
+        dial, off = found.dial(pl.SteeringWeights(dict(zip(names, wanted.tolist(), strict=True))))
+        assert off < 0.01
+        assert np.abs(dial.aligned_to(names) - wanted).sum() < 0.01

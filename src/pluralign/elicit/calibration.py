@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from pluralign.losses.choice import choice_derivatives
 # Steps of the grid on which the best dial is looked for, by number of objectives.
 _FINE = {2: 1000, 3: 100, 4: 30}
 _COARSE = 12
+# Steps of dials that are looked for around the best of the grid, and differences that are none.
+_FINEST, _ROUNDING = 1e-3, 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +71,26 @@ class Calibration:
         # Where several dials act alike, the one nearest to the wanted weights themselves.
         near = np.flatnonzero(apart <= apart.min() + 1e-9)
         best = near[np.abs(candidates[near] - goal).sum(axis=1).argmin()]
-        return SteeringWeights(dict(zip(self.objectives, fine[best].tolist(), strict=True))), float(
-            apart[best]
-        )
+        found, off = self._refined(candidates[best], float(apart[best]), goal, 1 / steps)
+        return SteeringWeights(dict(zip(self.objectives, found.tolist(), strict=True))), off
+
+    def _refined(
+        self, dial: FloatArray, off: float, goal: FloatArray, step: float
+    ) -> tuple[FloatArray, float]:
+        """A dial and how far it is off, after moves of weight from one objective to another that help: the
+        steps of a grid of many objectives are coarse, and would be reported as what no dial attains."""
+        unit = np.eye(len(dial))
+        moves = (unit[:, None] - unit[None]).reshape(-1, len(dial))
+        while step > _FINEST:
+            near = dial + step * moves
+            near = near[(near >= -_ROUNDING).all(axis=1)].clip(min=0.0)
+            apart = np.abs(self._interpolated(near) - goal).sum(axis=1)
+            best = int(apart.argmin())
+            if apart[best] < off - _ROUNDING:
+                dial, off = near[best], float(apart[best])
+            else:
+                step /= 2
+        return dial / dial.sum(), off
 
     def _interpolated(self, dials: FloatArray) -> FloatArray:
         if len(self.objectives) == 2:
@@ -79,12 +99,16 @@ class Calibration:
                 dials[:, 0], self.dials[order, 0], self.implied[order, 0]
             )
             return np.column_stack([first, 1.0 - first])
-        interpolate: Any = import_module("scipy.interpolate")
-        # The last weight follows from the others.
-        found: FloatArray = interpolate.LinearNDInterpolator(self.dials[:, :-1], self.implied)(dials[:, :-1])
+        found: FloatArray = self._triangulated(dials[:, :-1])
         missing = np.isnan(found).any(axis=1)
         found[missing] = np.inf
         return found
+
+    @cached_property
+    def _triangulated(self) -> Callable[[FloatArray], FloatArray]:
+        interpolate: Any = import_module("scipy.interpolate")
+        # The last weight follows from the others.
+        return interpolate.LinearNDInterpolator(self.dials[:, :-1], self.implied)
 
 
 @checked
