@@ -96,8 +96,7 @@ def test_texts_and_messages_of_an_answer_are_the_same_tokens(style, tokenizer):
     before, after = ids_of(tokenizer, LONGER, "It is 3.")
     expected, message = ids_of(tokenizer, LONGER, ANSWER)
     assert before == expected
-    # Mistral's template writes a space, which answers of this model begin with.
-    assert after == (message[1:] if style == "mistral" else message)
+    assert after == message
 
 
 def test_an_answer_that_ends_its_turn_itself_ends_it_once():

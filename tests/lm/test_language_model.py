@@ -7,8 +7,9 @@ import torch
 from pluralign.core import Decision, InputError
 from pluralign.lm import map_forests
 from pluralign.lm.backbone import load_backbone, make_tiny_backbone
+from pluralign.lm.decisions import render_decision
 from pluralign.lm.language_model import LanguageModel
-from pluralign.lm.prompts import encode, render_chat, render_decision
+from pluralign.lm.prompts import encode, render_chat
 from pluralign.options.features import FeatureStore
 from pluralign.options.language_policy import LanguageModelPolicy
 

@@ -23,7 +23,7 @@ def load(adapters, power=0.0):
 def by_hand(adapters, mix, weights, prompt, text, ended=False, temperature=1.0):
     """The power mean of transformers' own predictions, token by token."""
     before = mix.text_ids(prompt) if isinstance(prompt, str) else mix.chat_ids(prompt)
-    ids = [*before, *mix.answer_ids(text, chat=not isinstance(prompt, str), ended=ended)]
+    ids = [*before, *mix.answer_ids(text, before, chat=not isinstance(prompt, str), ended=ended)]
     predictions = []
     for name in weights:
         adapter = adapters.get(name)

@@ -75,6 +75,16 @@ class ChatTemplate:
         _, found, tail = text.rpartition(_ANSWERED)
         return self.control.ends(tail.rstrip()) if found else ""
 
+    @cached_property
+    def lead(self) -> str:
+        """White space that the template writes between its generation prompt and an answer."""
+        try:
+            opened, text = self._apply([_USER], True, {}), self._apply([_USER, _ASSISTANT], False, {})
+        except InputError:
+            return ""
+        found = text.removeprefix(opened).partition(_ANSWERED)[0] if text.startswith(opened) else ""
+        return found if found.isspace() else ""
+
     def is_whole(self, text: str) -> bool:
         """Whether a text is a conversation that was written by this template already, up to the answer: it
         begins as the template's texts do, and ends with its generation prompt."""

@@ -12,7 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pluralign.core import InputError
 from pluralign.lm.forest import Tree
 from pluralign.lm.positions import LengthFactors
-from pluralign.lm.prompts import bos_ids, completion_ids, prompt_ids, quoted_completion, quoted_prompt
+from pluralign.lm.prompts import (
+    bos_ids,
+    completion_ids,
+    encode_with_places,
+    prompt_ids,
+    quoted_completion,
+    quoted_prompt,
+)
 from pluralign.lm.support import support_of
 from pluralign.lm.trunk import context_length
 
@@ -103,7 +110,7 @@ class CompletionReader:
             prompt = quoted_prompt(self._tokenizer, prompt)
             completions = [quoted_completion(self._tokenizer, text) for text in completions]
         whole = prompt_ids(self._tokenizer, prompt)
-        branches = [self._branch(completion) for completion in completions]
+        branches = [self._branch(completion, whole.ids) for completion in completions]
         self.counts["completions"] += len(branches)
         rooms = [min(self._positions, self.max_length - len(b)) - len(self._suffix) for b in branches]
         kept = [whole.truncated(room) for room in rooms]
@@ -123,8 +130,14 @@ class CompletionReader:
         )
         return CompletionTrees(trees, tuple((i, 0) for i in range(len(trees))))
 
-    def _branch(self, completion: str) -> list[int]:
-        ids = completion_ids(self._tokenizer, completion)
+    def places(self, prompt: str, completion: str) -> list[tuple[int, int]]:
+        """Where the tokens of a completion stand in its unquoted text; a leading BOS has no text."""
+        before = () if self._suffix else prompt_ids(self._tokenizer, prompt).ids
+        return [(0, 0)] * self.leading + encode_with_places(self._tokenizer, completion, before)[1]
+
+    def _branch(self, completion: str, prompt: Sequence[int]) -> list[int]:
+        # A decoder that has an encoder reads a completion as a text of its own.
+        ids = completion_ids(self._tokenizer, completion, () if self._suffix else prompt)
         if self._suffix:
             ids = [*self._prefix, *ids]
         # One token of the prompt stays, for the completion's first token to follow.

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 from pluralign.core.messages import QUOTE, unquoted
+from pluralign.lm.first_space import without_first_space
 
 
 class ControlTokens:
@@ -68,8 +69,25 @@ class ControlTokens:
             last = match.group() if match.end() == len(text) else ""
         return last
 
-    def encode(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Token ids of a text with quoted names, and where each token stands in the unquoted text."""
+    def name_of(self, token: int) -> str:
+        """Name of an added token; empty for any other."""
+        found = self._tokenizer.added_tokens_decoder.get(token)
+        return "" if found is None else str(found.content)
+
+    @property
+    def puts_space_first(self) -> bool:
+        """Whether the tokenizer puts a space before a text's first word, as many of SentencePiece's kind."""
+        return self._going_on is not None
+
+    def encode(
+        self, text: str, *, goes_on: bool = False
+    ) -> tuple[list[int], list[tuple[int, int]]]:  # fmt: skip
+        """Token ids of a text with quoted names, and where each token stands in the unquoted text.
+
+        Args:
+            text: Text.
+            goes_on: Whether other text is before it, so that no space is put before its first word.
+        """
         if self._aliased is None:
             return self._encode_by_pieces(text)
         aliased: list[str] = []
@@ -83,7 +101,13 @@ class ControlTokens:
             start += len(piece)
         places.append(start)
         found = self._aliased.encode("".join(aliased), add_special_tokens=False)
-        return list(found.ids), [(places[a], places[b]) for a, b in found.offsets]
+        read = list(zip(found.ids, found.offsets, strict=True))
+        if goes_on and self._going_on is not None:
+            first = self._going_on.encode("".join(aliased), add_special_tokens=False)
+            # After an added token the tokenizer begins anew, whatever is before it.
+            own = list(zip(first.ids, first.offsets, strict=True))
+            read = own[: self._first_added(first.ids)] + read[self._first_added(found.ids) :]
+        return [token for token, _ in read], [(places[a], places[b]) for _, (a, b) in read]
 
     def decode(self, ids: list[int]) -> str:
         """A text that is encoded to these ids again: control tokens by name, all other text quoted."""
@@ -115,15 +139,31 @@ class ControlTokens:
         """Name of a control token in the aliased tokenizer: a text that does not occur."""
         return f"{QUOTE}\u2388{self._tokenizer.convert_tokens_to_ids(name)}\u2388"
 
+    def _first_added(self, ids: Sequence[int]) -> int:
+        added = self._tokenizer.added_tokens_decoder
+        return next((place for place, token in enumerate(ids) if token in added), len(ids))
+
     @cached_property
     def _aliased(self) -> Any:
         """The tokenizer with other names for its control tokens, so that their own names are plain text; None
         for tokenizers in Python."""
+        from tokenizers import Tokenizer
+
+        return None if self._state is None else Tokenizer.from_str(json.dumps(self._state))
+
+    @cached_property
+    def _going_on(self) -> Any:
+        """The same without the space before a first word; None for tokenizers that put none there."""
+        from tokenizers import Tokenizer
+
+        changed = None if self._state is None else without_first_space(self._state)
+        return None if changed is None else Tokenizer.from_str(json.dumps(changed))
+
+    @cached_property
+    def _state(self) -> dict[str, Any] | None:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:
             return None
-        from tokenizers import Tokenizer
-
         state = json.loads(backend.to_str())
         names = {name: self._alias(name) for name in self._names}
         for token in state["added_tokens"]:
@@ -137,8 +177,7 @@ class ControlTokens:
             model["vocab"] = [[names.get(token, token), score] for token, score in vocabulary]
         if model.get("unk_token"):
             model["unk_token"] = names.get(model["unk_token"], model["unk_token"])
-        state |= {"truncation": None, "padding": None, "post_processor": None}
-        return Tokenizer.from_str(json.dumps(state))
+        return state | {"truncation": None, "padding": None, "post_processor": None}
 
     def _encode_by_pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         ids: list[int] = []

@@ -20,6 +20,7 @@ from pluralign.lm.decoding import Decoding
 from pluralign.lm.drawing import Sequences, SharedPrompts, continue_samples
 from pluralign.lm.forest import Tree, plant
 from pluralign.lm.packed import packed
+from pluralign.lm.partial_text import PartialText
 from pluralign.lm.passes import run_layout
 from pluralign.lm.prompts import PromptIds, end_of_turn_ids, fit_prompts, prompt_ids
 from pluralign.lm.sample_attention import PromptLayout, SampleLayout
@@ -89,15 +90,15 @@ def draw_completions(
     Raises:
         InputError: See `draw_ids`.
     """
-    tokenizer: Any = backbone.tokenizer
-    stops, decode = set(stop_ids(backbone)), tokenizer.decode
-    return [
-        [
-            decoding.cut(str(decode([i for i in ids if i not in stops], skip_special_tokens=True)))
-            for ids in own
-        ]
-        for own in draw_ids(backbone, prompts, seeds, decoding, token_budget=token_budget)
-    ]
+    stops = set(stop_ids(backbone))
+    drawn = draw_ids(backbone, prompts, seeds, decoding, token_budget=token_budget)
+
+    def text(prompt: PromptIds, ids: Sequence[int]) -> str:
+        said = PartialText(backbone.tokenizer, before=prompt.ids[-1:])
+        said.ids += [i for i in ids if i not in stops]
+        return decoding.cut(said.decoded())
+
+    return [[text(prompt, ids) for ids in own] for prompt, own in zip(prompts, drawn, strict=True)]
 
 
 def draw_ids(

@@ -10,15 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from pluralign.core import Decision, InputError
 from pluralign.core.messages import Messages
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.chat_template import chat_template_of
+from pluralign.lm.decisions import decision_tree
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.generation import draw_completions, row_seeds
 from pluralign.lm.map_forests import map_forests
-from pluralign.lm.prompts import decision_tree, encode, prompt_ids, quoted, render_chat
+from pluralign.lm.prompts import encode_after, prompt_ids, quoted, render_chat
 from pluralign.lm.trunk import context_length
 from pluralign.lm.vocabulary import branch_log_probs, log_probs_of
 
@@ -82,7 +85,7 @@ class LanguageModel:
         trees: list[Tree] = []
         for decision in decisions:
             read = prompt_ids(tokenizer, render_chat(tokenizer, decision.prompt))
-            branches = [encode(tokenizer, quoted(tokenizer, option)) for option in decision.options]
+            branches = [_reply_ids(tokenizer, option, read.ids) for option in decision.options]
             trees.append(Tree(read.ids, branches, read.keep))
         return self._likelihoods(trees)
 
@@ -101,10 +104,12 @@ class LanguageModel:
             InputError: An answer without tokens, or a message without role or content.
         """
         tokenizer = self.backbone.tokenizer
-        branches = [encode(tokenizer, quoted(tokenizer, answer)) for answer in answers]
+        read = [prompt_ids(tokenizer, render_chat(tokenizer, chat)) for chat in chats]
+        # All chats end with the same text, where the reply begins.
+        end = read[0].ids if read else []
+        branches = [_reply_ids(tokenizer, answer, end) for answer in answers]
         if not branches or not all(branches):
             raise InputError(f"answers must be non-empty texts, found {list(answers)!r}")
-        read = [prompt_ids(tokenizer, render_chat(tokenizer, chat)) for chat in chats]
         found = torch.zeros(len(read), len(answers), dtype=torch.float32, device=self.backbone.device)
         # A chat that fills the context is cut: by how much may not depend on the others.
         context = context_length(self.backbone.model)
@@ -152,7 +157,8 @@ class LanguageModel:
         sampling = Decoding(max_new_tokens, temperature)
         seeds = [[own] for own in row_seeds(texts, seed)]
         found = draw_completions(self.backbone, ids, seeds, sampling, token_budget=self.token_budget)
-        return [completion for (completion,) in found]
+        lead = chat_template_of(self.backbone.tokenizer).lead
+        return [completion.removeprefix(lead) for (completion,) in found]
 
     def _likelihoods(self, trees: list[Tree]) -> list[OptionLikelihoods]:
         lengths = [np.array([len(branch) for branch in tree.branches]) for tree in trees]
@@ -181,6 +187,12 @@ class LanguageModel:
             model, trees, partial(branch_log_probs, model),
             token_budget=self.token_budget, max_path=context_length(model),
         )  # fmt: skip
+
+
+def _reply_ids(tokenizer: PreTrainedTokenizerBase, reply: str, before: Sequence[int]) -> list[int]:
+    """Token ids of the beginning of a reply to a chat, whose ids are given (`render_chat`)."""
+    lead = chat_template_of(tokenizer).lead if reply and not reply[0].isspace() else ""
+    return encode_after(tokenizer, lead + quoted(tokenizer, reply), before)
 
 
 def _share_beginnings(rows: Sequence[Sequence[int]]) -> list[Tree]:

@@ -16,26 +16,22 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from pluralign.core import Decision, InputError
+from pluralign.core import InputError
 from pluralign.core.digests import digest
 from pluralign.core.messages import DIALOGUE, QUOTE, Messages, Template, dialogue, require_characters
 from pluralign.lm.chat_template import ChatTemplate, chat_template_of
-from pluralign.lm.forest import Tree
 
 _log = logging.getLogger(__name__)
-
-# Goes into the digest of cached features: raise it when `render_decision` or `decision_tree` changes.
-RENDERING_VERSION = 1
 
 
 def _chat_template(tokenizer: PreTrainedTokenizerBase, control_tokens: bool = False) -> Template:
     known: Any = tokenizer
     if known.chat_template is None:
         raise InputError("the tokenizer has no chat template; use the template 'dialogue'", field="template")
-    chat = chat_template_of(tokenizer)
+    chat, quotes = chat_template_of(tokenizer), _quotes(tokenizer, control_tokens)
     same = digest([str(known.chat_template).encode()])
     end = "" if chat.end_of_turn == str(known.eos_token) else chat.end_of_turn
-    return Template("chat", same, chat.render, *_quotes(tokenizer, control_tokens), end=end)
+    return Template("chat", same, chat.render, *quotes, lead=chat.lead, end=end)
 
 
 def _dialogue(tokenizer: PreTrainedTokenizerBase, control_tokens: bool = False) -> Template:
@@ -145,11 +141,6 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, chat: Messages | str) -> str
     return chat_template_of(tokenizer).render(messages, True)
 
 
-def render_decision(decision: Decision) -> tuple[str, list[str]]:
-    """A decision as plain text: the prompt, and each option as its continuation."""
-    return f"{decision.prompt.rstrip()}\n\nMy choice:", [f" {option.strip()}" for option in decision.options]
-
-
 class PromptIds(NamedTuple):
     """Token ids of a prompt.
 
@@ -179,17 +170,25 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> PromptIds:
     return PromptIds([*prefix, *(encode(tokenizer, text) if text else [])], len(prefix))
 
 
-def completion_ids(tokenizer: PreTrainedTokenizerBase, completion: str) -> list[int]:
+def completion_ids(
+    tokenizer: PreTrainedTokenizerBase, completion: str, before: Sequence[int] = ()
+) -> list[int]:  # fmt: skip
     """Token ids of a whole completion: they end with exactly one end-of-text token, or with the token by
     which the chat template ends an assistant's turn.
 
     The line break that chat templates write after it is left out: a policy never writes it.
+
+    Args:
+        tokenizer: Tokenizer.
+        completion: Text.
+        before: Token ids of its prompt (`encode_after`); none where a decoder reads it as a text of its own.
     """
     eos = tokenizer.eos_token_id
     closed = completion.rstrip()
     if _ends_with(closed, chat_template_of(tokenizer).end_of_turn):
-        return encode(tokenizer, closed)
-    ids = encode(tokenizer, closed if _ends_with(closed, str(tokenizer.eos_token)) else completion)
+        return encode_after(tokenizer, closed, before)
+    text = closed if _ends_with(closed, str(tokenizer.eos_token)) else completion
+    ids = encode_after(tokenizer, text, before)
     return ids if ids and ids[-1] == eos else [*ids, int(eos)]  # pyright: ignore[reportArgumentType]
 
 
@@ -230,22 +229,44 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         raise
 
 
+def encode_after(tokenizer: PreTrainedTokenizerBase, text: str, before: Sequence[int]) -> list[int]:
+    """Token ids of a text that goes on where other text ends: without the space that some tokenizers put
+    before the first word of a text.
+
+    Args:
+        tokenizer: Tokenizer.
+        text: Text; see `encode`.
+        before: Token ids of what is before it; none, or a BOS alone, is the beginning of a text.
+    """
+    if not text or _begins(tokenizer, before):
+        return encode(tokenizer, text)
+    require_characters(text)
+    return encode_with_places(tokenizer, text, before)[0]
+
+
 def encode_with_places(
-    tokenizer: PreTrainedTokenizerBase, text: str
+    tokenizer: PreTrainedTokenizerBase, text: str, before: Sequence[int] = ()
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Token ids of a stretch of text as `encode` gives them, and the place of each in the unquoted text."""
+    """Token ids as `encode_after` gives them, and the place of each in the unquoted text."""
+    control = chat_template_of(tokenizer).control
+    name = "" if _begins(tokenizer, before) else control.name_of(before[-1])
+    if name:
+        # After an added token tokenizers begin anew, each in its own way.
+        ids, places = encode_with_places(tokenizer, name + text)
+        if ids[:1] == [before[-1]]:
+            return ids[1:], [(a - len(name), b - len(name)) for a, b in places[1:]]
+    elif not _begins(tokenizer, before):
+        return control.encode(text, goes_on=True)
     if QUOTE in text:
-        return chat_template_of(tokenizer).control.encode(text)
+        return control.encode(text)
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     return list(found["input_ids"]), list(found["offset_mapping"])
 
 
-def decision_tree(tokenizer: PreTrainedTokenizerBase, decision: Decision) -> Tree:
-    """A decision as a tree of tokens: its prompt, with its options as branches."""
-    text, options = render_decision(decision)
-    prompt = prompt_ids(tokenizer, quoted_prompt(tokenizer, text))
-    branches = [encode(tokenizer, quoted(tokenizer, option)) for option in options]
-    return Tree(prompt.ids, branches, keep_first=prompt.keep)
+def _begins(tokenizer: PreTrainedTokenizerBase, before: Sequence[int]) -> bool:
+    """Whether a text after these tokens is read as one that begins, as all are by most tokenizers."""
+    spaces = chat_template_of(tokenizer).control.puts_space_first
+    return not spaces or list(before) in ([], bos_ids(tokenizer))
 
 
 def fit_prompts(

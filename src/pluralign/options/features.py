@@ -17,11 +17,11 @@ from transformers import PreTrainedModel
 
 from pluralign.core import Decision
 from pluralign.lm.backbone import Backbone, state_width
+from pluralign.lm.decisions import decision_tree, rendering_version
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.layers import forest_layers
 from pluralign.lm.map_forests import forest_states, map_forests
 from pluralign.lm.model_parts import text_config
-from pluralign.lm.prompts import RENDERING_VERSION, decision_tree
 from pluralign.lm.tensors import to_list
 from pluralign.lm.trunk import branch_last, branch_mean, context_length
 from pluralign.lm.vocabulary import branch_log_probs
@@ -112,7 +112,8 @@ class FeatureStore:
         self.cut_tokens = 0
         """Number of prompt tokens dropped so far because prompts were longer than the context."""
         if folder is not None:
-            recipe = f"{backbone.fingerprint}-{FEATURES_VERSION}.{RENDERING_VERSION}"
+            version = f"{FEATURES_VERSION}.{rendering_version(backbone.tokenizer)}"
+            recipe = f"{backbone.fingerprint}-{version}"
             own = shards_folder(Path(folder) / recipe, backbone.tokenizer_digest)
             self._shards = FeatureShards(own, self.dimension)
             self._known = {key: DecisionFeatures(*parts) for key, parts in self._shards.read().items()}

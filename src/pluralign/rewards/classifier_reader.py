@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, cast
 
 from torch import nn
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pluralign.core import Decision
 from pluralign.core.messages import Template
 from pluralign.lm.forest import Tree
-from pluralign.lm.prompts import TEMPLATES, completion_ids, encode, prompt_ids
+from pluralign.lm.prompts import TEMPLATES, completion_ids, encode_after, prompt_ids
 from pluralign.lm.trunk import context_length
 
 
@@ -47,7 +48,7 @@ class ClassifierReader:
         """One tree; if truncation is needed, one per completion."""
         self.counts["completions"] += len(decision.options)
         prompt = prompt_ids(self._tokenizer, decision.prompt)
-        branches = [self._branch(text) for text in decision.options]
+        branches = [self._branch(text, prompt.ids) for text in decision.options]
         if all(branches) and len(prompt.ids) + max(map(len, branches)) <= self.limit:
             return [Tree(prompt.ids, branches)]
         trees: list[Tree] = []
@@ -70,10 +71,10 @@ class ClassifierReader:
         self.counts["cut_completions"] += completion > 0
         self.counts["cut_tokens"] += prompt + completion
 
-    def _branch(self, completion: str) -> list[int]:
+    def _branch(self, completion: str, prompt: Sequence[int]) -> list[int]:
         """Token ids of a completion; an empty one is the end-of-text token alone."""
-        ids = [] if self._closes else encode(self._tokenizer, completion)
-        return self._unpadded(ids or completion_ids(self._tokenizer, completion))
+        ids = [] if self._closes else encode_after(self._tokenizer, completion, prompt)
+        return self._unpadded(ids or completion_ids(self._tokenizer, completion, prompt))
 
     def _unpadded(self, ids: list[int]) -> list[int]:
         """Token ids up to the last one that is not padding."""

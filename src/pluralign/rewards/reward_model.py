@@ -20,7 +20,7 @@ from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.forest import Forest
 from pluralign.lm.layers import CutTrunk
 from pluralign.lm.map_forests import map_completions
-from pluralign.lm.prompts import TEMPLATES, encode_with_places
+from pluralign.lm.prompts import TEMPLATES
 from pluralign.lm.tensors import to_list
 from pluralign.rewards.heads import GaussianRewards, RewardHead, make_head
 from pluralign.rewards.reward import Reward
@@ -87,7 +87,10 @@ class RewardModel(Reward):
         """Rewards of options, and of every token of every option, the end-of-text token last."""
         known = list(decisions)
         return [
-            (rewards, [self._spans(*pair) for pair in zip(decision.options, tokens, strict=True)])
+            (
+                rewards,
+                [self._spans(decision.prompt, *one) for one in zip(decision.options, tokens, strict=True)],
+            )
             for decision, (rewards, tokens) in zip(known, self._run(known), strict=True)
         ]
 
@@ -95,12 +98,11 @@ class RewardModel(Reward):
         ((_, (tokens,)),) = self.score_tokens([Decision(prompt, (completion,))])
         return tokens
 
-    def _spans(self, option: str, values: Tensor) -> list[SpanReward]:
-        places = encode_with_places(self.backbone.tokenizer, option)[1]
+    def _spans(self, prompt: str, option: str, values: Tensor) -> list[SpanReward]:
+        places = self.reader.places(prompt, option)
         option = unquoted(option)
-        offsets: list[tuple[int, int]] = [*places, (len(option), len(option))]
-        # A leading BOS (encoder-decoders) has no text; truncated text has no reward.
-        places = [(0, 0)] * self.reader.leading + offsets
+        # Truncated text has no reward.
+        places = [*places, (len(option), len(option))]
         return [
             SpanReward(option[start:stop], start, float(mean), float(sigma))
             for (start, stop), (mean, sigma) in zip(places, to_list(values), strict=False)

@@ -85,8 +85,7 @@ class AnswerVerdicts:
         own_stops = set(answer.request.samples[0].decoding.stop) - set(known.stops if chat else ())
         ended = not own_stops and all(reason != "length" for reason in answer.finish_reasons)
         for sample, text in zip(answer.request.samples, answer.texts, strict=True):
-            before = sample.prompt_ids if sample.joined else ()
-            own = known.answer_ids(sample.lead + text, chat=chat, ended=ended, joined_to=before)
+            own = known.answer_ids(sample.lead + text, sample.prompt_ids, chat=chat, ended=ended)
             found.append(([*sample.prompt_ids, *own], len(sample.prompt_ids)))
         return found
 

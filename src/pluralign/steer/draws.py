@@ -38,7 +38,7 @@ def draw_mixture_completions(
     drawn = iter(
         MixtureDecoder(rows).generate(
             [
-                Request(ids, weights, decoding, seed)
+                Request(ids, weights, decoding, seed, joined=True)
                 for ids, own in zip(fitted, seeds, strict=True)
                 for seed in own
             ]

@@ -81,7 +81,8 @@ def log_likelihoods(
             before = policies.text_ids(prompt) if isinstance(prompt, str) else policies.chat_ids(prompt)
             lead = "" if isinstance(prompt, str) or completion[:1].isspace() else policies.conversations.lead
             talks = not isinstance(prompt, str)
-            ids = [*before, *policies.answer_ids(lead + completion, chat=talks, ended=ended[place])]
+            answer = policies.answer_ids(lead + completion, before, chat=talks, ended=ended[place])
+            ids = [*before, *answer]
             _require_room(policies, before, ids, place)
             scored = finished(
                 score_mixtures(

@@ -207,7 +207,7 @@ class Policies(PromptEncoder):
             decoding = replace(decoding, stop=(*decoding.stop, *self.stops))
         own = seed_for(json.dumps(prompt, sort_keys=True), seed)
         lead = self.conversations.lead if talks else ""
-        return Request(ids, SteeringWeights(weights), decoding, own, lead)
+        return Request(ids, SteeringWeights(weights), decoding, own, lead, joined=True)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -10,8 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from pluralign.core import InputError
 from pluralign.core.message_fields import normal_message
 from pluralign.core.messages import Conversation, Messages, Template, arguments_of
-from pluralign.lm.partial_text import PartialText
-from pluralign.lm.prompts import TEMPLATES, encode, end_of_turn_ids, prompt_ids
+from pluralign.lm.prompts import TEMPLATES, encode_after, end_of_turn_ids, prompt_ids
 
 
 class PromptEncoder:
@@ -69,26 +68,19 @@ class PromptEncoder:
         return prompt_ids(self.tokenizer, text).ids
 
     def answer_ids(
-        self, text: str, *, chat: bool, ended: bool, joined_to: Sequence[int] = ()
+        self, text: str, before: Sequence[int] = (), *, chat: bool, ended: bool
     ) -> list[int]:  # fmt: skip
         """Token ids of an answer, which follow those of its prompt.
 
         Args:
             text: Answer, with the template's text before it.
+            before: Token ids of its prompt; without them, those of a text that begins.
             chat: Whether the prompt is a conversation.
             ended: Whether the token that ends an answer follows.
-            joined_to: Token ids of the prompt if the answer goes on where it ends (see `Request.joined`).
         """
         eos: Any = self.tokenizer.eos_token_id
         end = ((end_of_turn_ids(self.tokenizer) if chat else []) or [eos])[:1] if ended else []
-        said = self.conversations.quote_completion(text)
-        ids = encode(self.tokenizer, said)
-        if joined_to and said.startswith(" "):
-            # A tokenizer that omits the space before a first word puts one there itself.
-            read = PartialText(self.tokenizer, before=joined_to[-1:])
-            read.ids += (shorter := encode(self.tokenizer, said[1:]))
-            ids = shorter if read.decoded() == text else ids
-        return [*ids, *end]
+        return [*encode_after(self.tokenizer, self.conversations.quote_completion(text), before), *end]
 
     def known_ids(self, ids: Sequence[int]) -> list[int]:
         """Token ids of a prompt that is given as such.

@@ -128,8 +128,8 @@ def mixture_writer(
         encoded = _prompt_ids(rows.backbone.tokenizer, template, prompts)
         fitted, _ = fit_prompts(encoded, rows.context, decoding.max_new_tokens)
         asked = [
-            (prompt, Request(ids, weights, decoding, seed) if isinstance(prompt, str)
-             else Request(ids, weights, talking, seed, template.lead))
+            (prompt, Request(ids, weights, decoding, seed, joined=True) if isinstance(prompt, str)
+             else Request(ids, weights, talking, seed, template.lead, joined=True))
             for prompt, ids, seed in zip(prompts, fitted, seeds, strict=True)
         ]  # fmt: skip
         for number, answer in decoder.answers(asked):

@@ -169,7 +169,9 @@ def weighted_writer(
     decoder = MixtureDecoder(rows, power)
 
     def write(draws: Sequence[Draw]) -> list[str]:
-        return decoder.generate([Request(*request(draw), decoding, draw.seed, lead(draw)) for draw in draws])
+        return decoder.generate(
+            [Request(*request(draw), decoding, draw.seed, lead(draw), joined=True) for draw in draws]
+        )
 
     return write
 

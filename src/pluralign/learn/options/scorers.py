@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pluralign.core import Decision, InputError
 from pluralign.lm.adapters import add_lora
 from pluralign.lm.backbone import load_backbone
-from pluralign.lm.prompts import decision_tree
+from pluralign.lm.decisions import decision_tree
 from pluralign.lm.tensors import distinct_values, seeded, to_list
 from pluralign.options.features import FeatureSource, FeatureStore, tree_features
 from pluralign.options.option_policy import OptionHead, option_log_probs, pad_features

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +18,8 @@ from pluralign.lm.chat_template import chat_template_of
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_forests
-from pluralign.lm.prompts import bos_ids, completion_ids, encode, prompt_ids, without_bos
+from pluralign.lm.partial_text import PartialText
+from pluralign.lm.prompts import bos_ids, completion_ids, encode, encode_after, prompt_ids, without_bos
 from pluralign.lm.vocabulary import branch_sum, token_log_probs
 
 
@@ -56,7 +56,7 @@ def sample_log_probs(
     trees: list[Tree] = []
     for prompt, completions in samples:
         read = prompt_ids(tokenizer, prompt)
-        branches = [completion_ids(tokenizer, text)[:limit] for text in completions]
+        branches = [completion_ids(tokenizer, text, read.ids)[:limit] for text in completions]
         trees.append(Tree(read.ids, branches, read.keep))
 
     def of_branches(hidden: Tensor, forest: Forest) -> Tensor:
@@ -92,9 +92,10 @@ def within_limits(
         turn = end if end and end != eos and closed.endswith(end) else ""
         if turn or closed.endswith(eos):
             completion = closed.removesuffix(turn or eos)
-        ids = encode(tokenizer, completion)
+        before = prompt_ids(tokenizer, prompt).ids
+        ids = encode_after(tokenizer, completion, before)
         if len(ids) > max_new_tokens:
-            completion = _decoded(tokenizer, completion, ids[:max_new_tokens])
+            completion = _decoded(tokenizer, completion, ids[:max_new_tokens], before)
         found.append(dataclasses.replace(row, prompt=prompt, completion=completion + turn))
     return found
 
@@ -121,9 +122,13 @@ def cut_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, room: int) -> st
     return _decoded(tokenizer, prompt, ids[-room:]) if len(ids) > room else prompt
 
 
-def _decoded(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> str:
-    """The text of some of a text's tokens; where names of control tokens were quoted, they are again."""
+def _decoded(
+    tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int], before: Sequence[int] = ()
+) -> str:  # fmt: skip
+    """The text of some of a text's tokens, which go on with others; where names of control tokens were
+    quoted, they are again."""
     if QUOTE in text:
         return chat_template_of(tokenizer).control.decode(ids)
-    decoder: Any = tokenizer
-    return str(decoder.decode(ids))
+    found = PartialText(tokenizer, before=before[-1:], control=True)
+    found.ids += ids
+    return found.decoded()
