@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from pluralign.core import InputError
 from pluralign.lm import pretrained as module
 from pluralign.lm.backbone import load_backbone, load_tokenizer, make_backbone, make_tiny_backbone
-from pluralign.lm.prompts import bos_ids, encode, prompt_ids, render_chat
+from pluralign.lm.bos import bos_ids
+from pluralign.lm.prompts import encode, prompt_ids, render_chat
 
 
 def test_tiny_random_is_the_same_everywhere():

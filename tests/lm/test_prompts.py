@@ -10,17 +10,18 @@ from pluralign.core.messages import dialogue
 from pluralign.learn.texts.adversarial import samples as policy_samples
 from pluralign.lm import generation, language_model
 from pluralign.lm.backbone import make_backbone
+from pluralign.lm.bos import bos_ids
 from pluralign.lm.completion_trees import CompletionReader
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.language_model import LanguageModel
 from pluralign.lm.prompts import (
     TEMPLATES,
     PromptIds,
-    bos_ids,
     completion_ids,
     encode,
     fit_prompts,
     prompt_ids,
+    quoted_prompt,
     render_chat,
 )
 from pluralign.lm.tiny import CHAT_TEMPLATE, make_tiny_model, make_tiny_tokenizer
@@ -84,6 +85,35 @@ def test_a_prompt_has_exactly_one_bos(tokenizer, text, expected):
     assert prompt_ids(tokenizer, dialogue(CHAT, True)).ids.count(BOS) == 1
     assert prompt_ids(tokenizer, "<|endoftext|>") == prompt_ids(tokenizer, "") == ([BOS], 1)
     assert prompt_ids(make_tiny_tokenizer(), "ab") == (make_tiny_tokenizer()("ab")["input_ids"], 0)
+
+
+def made_with(before, after, **names):
+    """A tokenizer that puts these control tokens before and after every text."""
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": [*before, *after]})
+    for name, token in names.items():
+        setattr(tokenizer, name, token)
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in (*before, *after)]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=" ".join([*before, "$A", *after]), special_tokens=ids
+    )
+    return tokenizer
+
+
+def test_all_tokens_before_a_text_are_read_whether_or_not_it_has_them():
+    tokenizer = made_with(["[gMASK]", "<sop>"], [])
+    expected = tokenizer("ab")["input_ids"]
+    assert prompt_ids(tokenizer, "ab") == prompt_ids(tokenizer, "[gMASK]<sop>ab") == (expected, 2)
+    assert prompt_ids(tokenizer, quoted_prompt(tokenizer, "[gMASK]<sop>ab")) == (expected, 2)
+    (tree,) = CompletionReader(tokenizer, 5).read("abcd", ["x"]).trees
+    assert tree.prompt_ids == [*expected[:2], *encode(tokenizer, "d")]
+
+
+def test_an_end_of_text_after_every_text_is_no_beginning():
+    tokenizer = made_with([], ["<|im_end|>"], bos_token="<|im_end|>", eos_token="<|im_end|>")
+    assert prompt_ids(tokenizer, "ab") == (encode(tokenizer, "ab"), 0)
+    tokenizer = made_with(["<|endoftext|>"], ["<|im_end|>"], bos_token="<|endoftext|>")
+    assert prompt_ids(tokenizer, "ab") == ([BOS, *encode(tokenizer, "ab")], 1)
 
 
 def test_readers_of_completions_read_one_bos(tokenizer, text, expected):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pluralign.core import InputError
+from pluralign.lm.bos import bos_ids
 from pluralign.lm.forest import Tree
 from pluralign.lm.positions import LengthFactors
 from pluralign.lm.prompts import (
-    bos_ids,
     completion_ids,
     encode_with_places,
     prompt_ids,

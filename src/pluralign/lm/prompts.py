@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from pluralign.core import InputError
 from pluralign.core.digests import digest
 from pluralign.core.messages import DIALOGUE, QUOTE, Messages, Template, dialogue, require_characters
+from pluralign.lm.bos import bos_ids, without_bos
 from pluralign.lm.chat_template import ChatTemplate, chat_template_of
 
 _log = logging.getLogger(__name__)
@@ -65,11 +66,10 @@ def quoted_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     Left as they are: the BOS at its beginning (every prompt has one), and a text that is a whole conversation
     in the tokenizer's own chat template, up to its generation prompt.
     """
-    chat = chat_template_of(tokenizer)
+    chat, body = chat_template_of(tokenizer), without_bos(tokenizer, text)
     if chat.is_whole(text):
         return text
-    bos = str(tokenizer.bos_token) if bos_ids(tokenizer) and text.startswith(str(tokenizer.bos_token)) else ""
-    return bos + _said(chat, quoted(tokenizer, text.removeprefix(bos)))
+    return text.removesuffix(body) + _said(chat, quoted(tokenizer, body))
 
 
 def quoted_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
@@ -146,7 +146,7 @@ class PromptIds(NamedTuple):
 
     Args:
         ids: Token ids, the BOS included.
-        keep: Number of ids at the beginning that truncation leaves in place (1 with a BOS, else 0).
+        keep: Number of ids at the beginning that truncation leaves in place: those of the BOS (`bos_ids`).
     """
 
     ids: list[int]
@@ -165,8 +165,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> PromptIds:
         tokenizer: Tokenizer of the model that reads the prompt.
         prompt: Text as it stands, or messages rendered by a template, with or without a written BOS.
     """
-    prefix = bos_ids(tokenizer)
-    text = prompt.removeprefix(str(tokenizer.bos_token)) if prefix else prompt
+    prefix, text = bos_ids(tokenizer), without_bos(tokenizer, prompt)
     return PromptIds([*prefix, *(encode(tokenizer, text) if text else [])], len(prefix))
 
 
@@ -201,17 +200,6 @@ def end_of_turn_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The id of the token by which the chat template ends an assistant's turn, or an empty list."""
     name = chat_template_of(tokenizer).end_of_turn
     return [int(tokenizer.convert_tokens_to_ids(name))] if name else []  # pyright: ignore
-
-
-def without_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """A text without the BOS that a template wrote, where the tokenizer puts one before texts itself."""
-    return text.removeprefix(str(tokenizer.bos_token)) if bos_ids(tokenizer) else text
-
-
-def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The id of the BOS token that the tokenizer puts before every text, or an empty list."""
-    ids = list(tokenizer("")["input_ids"])
-    return ids[:1] if tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id] else []
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

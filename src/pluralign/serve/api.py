@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pluralign.core import InputError, SteeringWeights
 from pluralign.core.jsonl import is_list
 from pluralign.core.splits import seed_for
+from pluralign.lm.bos import bos_ids, bos_text
 from pluralign.lm.decoding import Decoding
-from pluralign.lm.prompts import bos_ids
 from pluralign.serve.chat import Tools, chat_prompt, continues, messages_of, schema_of, tools_of
 from pluralign.serve.errors import Refused
 from pluralign.serve.fields import SEEDS, chat_schema, completion_schema, with_suggestions
@@ -172,8 +172,7 @@ class RequestParser:
 
     def _echoed(self, given: Any, prompts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
         """The tokens of each prompt that are its text as it was given: a BOS that it did not have is none."""
-        known, added = self.deployment.tokenizer, bos_ids(self.deployment.tokenizer)
-        name = str(known.bos_token)
+        added, name = bos_ids(self.deployment.tokenizer), bos_text(self.deployment.tokenizer)
         return [
             ids[len(added) :] if isinstance(one, str) and not one.startswith(name) else ids
             for one, ids in zip(_several(given), prompts, strict=True)

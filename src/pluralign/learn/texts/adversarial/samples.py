@@ -14,12 +14,13 @@ from pluralign.core import Demonstration, InputError
 from pluralign.core.messages import QUOTE
 from pluralign.core.splits import seed_for
 from pluralign.lm.backbone import Backbone
+from pluralign.lm.bos import bos_ids, without_bos
 from pluralign.lm.chat_template import chat_template_of
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.forest import Forest, Tree
 from pluralign.lm.map_forests import map_forests
 from pluralign.lm.partial_text import PartialText
-from pluralign.lm.prompts import bos_ids, completion_ids, encode, encode_after, prompt_ids, without_bos
+from pluralign.lm.prompts import completion_ids, encode, encode_after, prompt_ids
 from pluralign.lm.vocabulary import branch_sum, token_log_probs
 
 
