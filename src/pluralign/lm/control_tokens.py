@@ -74,10 +74,16 @@ class ControlTokens:
         found = self._tokenizer.added_tokens_decoder.get(token)
         return "" if found is None else str(found.content)
 
-    @property
+    @cached_property
     def puts_space_first(self) -> bool:
         """Whether the tokenizer puts a space before a text's first word, as many of SentencePiece's kind."""
-        return self._going_on is not None
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return False
+        # The vocabulary, which takes the time and the memory, is not read for this.
+        parts = {name: getattr(backend, name) for name in ("normalizer", "pre_tokenizer")}
+        steps = {name: part and json.loads(part.__getstate__()) for name, part in parts.items()}
+        return without_first_space(steps) is not None
 
     def encode(
         self, text: str, *, goes_on: bool = False
@@ -102,7 +108,7 @@ class ControlTokens:
         places.append(start)
         found = self._aliased.encode("".join(aliased), add_special_tokens=False)
         read = list(zip(found.ids, found.offsets, strict=True))
-        if goes_on and self._going_on is not None:
+        if goes_on and self.puts_space_first:
             first = self._going_on.encode("".join(aliased), add_special_tokens=False)
             # After an added token the tokenizer begins anew, whatever is before it.
             own = list(zip(first.ids, first.offsets, strict=True))
@@ -149,17 +155,18 @@ class ControlTokens:
         for tokenizers in Python."""
         from tokenizers import Tokenizer
 
-        return None if self._state is None else Tokenizer.from_str(json.dumps(self._state))
+        state = self._state()
+        return None if state is None else Tokenizer.from_str(json.dumps(state))
 
     @cached_property
     def _going_on(self) -> Any:
         """The same without the space before a first word; None for tokenizers that put none there."""
         from tokenizers import Tokenizer
 
-        changed = None if self._state is None else without_first_space(self._state)
+        state = self._state()
+        changed = None if state is None else without_first_space(state)
         return None if changed is None else Tokenizer.from_str(json.dumps(changed))
 
-    @cached_property
     def _state(self) -> dict[str, Any] | None:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if backend is None:

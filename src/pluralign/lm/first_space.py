@@ -6,7 +6,6 @@ Tokenizers of SentencePiece's kind (Llama 2, Mistral, Phi-3) do so, and byte-lev
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ def without_first_space(state: Mapping[str, Any]) -> dict[str, Any] | None:
     """A tokenizer that puts no space before first words.
 
     Args:
-        state: Tokenizer, as the package tokenizers writes it to JSON.
+        state: Tokenizer, as the package tokenizers writes it to JSON, or these two parts of it.
 
     Returns:
         The changed tokenizer; None for one that puts no space there.
@@ -27,8 +26,9 @@ def without_first_space(state: Mapping[str, Any]) -> dict[str, Any] | None:
     splitter = state["pre_tokenizer"]
     if not any(one["type"] in _DROP_SPACES for one in _parts(splitter, "pretokenizers")):
         splitter = _changed(splitter, "pretokenizers", _splitter)
-    found = {**copy.deepcopy(dict(state)), "normalizer": normalizer, "pre_tokenizer": splitter}
-    return found if found != state else None
+    found = {**state, "normalizer": normalizer, "pre_tokenizer": splitter}
+    same = (state["normalizer"], state["pre_tokenizer"]) == (normalizer, splitter)
+    return None if same else found
 
 
 def _parts(step: Any, parts: str) -> list[Any]:
