@@ -18,9 +18,11 @@ from pluralign.core.checks import checked
 from pluralign.core.digests import digest
 from pluralign.lm.adapter_check import CONFIG as ADAPTER_CONFIG
 from pluralign.lm.adapter_check import check_adapter
+from pluralign.lm.adapter_tokenizer import tokenizer_beside
 from pluralign.lm.adapters import adapted_model, is_adapted, merge_adapter
 from pluralign.lm.device import default_device, resolve_device
 from pluralign.lm.dtypes import DTypeName, LoadIn
+from pluralign.lm.embedded import require_embedded
 from pluralign.lm.encoder_decoder import check_encoder_decoder
 from pluralign.lm.model_parts import output_embeddings, text_config
 from pluralign.lm.precision import in_dtype
@@ -97,7 +99,8 @@ def load_backbone(
         device: Device of the model: cpu, cuda, cuda:1, mps; `default_device` by default.
 
     Raises:
-        InputError: The model cannot be found, or is not a causal language model; or the adapter does not fit.
+        InputError: The model cannot be found, is no causal language model, or lacks its tokenizer's tokens;
+            or the adapter does not fit.
     """
     place = resolve_device(str(device)) if device is not None else default_device()
     network: Any
@@ -118,6 +121,7 @@ def load_backbone(
     else:
         dtype = dtype or fast_dtype()
         network, tokenizer = read_model(model, full or dtype, first)
+    require_embedded(network, tokenizer, model)
     network = in_dtype(network, full or dtype).to(first)
     source = ""
     if load_in:
@@ -251,7 +255,7 @@ def resolve_dtype(name: DTypeName) -> torch.dtype:
 def _read_adapted(
     folder: str, dtype: torch.dtype, device: torch.device
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model that an adapter's folder names, with the adapter merged."""
+    """The model that an adapter names, with it merged, and the tokenizer beside it or the model's own."""
     base = check_adapter(Path(folder)).base
     if not base or Path(base).resolve() == Path(folder).resolve():
         raise InputError(
@@ -260,7 +264,7 @@ def _read_adapted(
     merged = merged_backbone(load_backbone(base, dtype=dtype, adapter=Path(folder), device=device))
     # Adapters that are learned on it name it as their base.
     merged.model.name_or_path = merged.model.config.name_or_path = folder
-    return merged.model, merged.tokenizer
+    return merged.model, tokenizer_beside(Path(folder)) or merged.tokenizer
 
 
 def fingerprint_of(

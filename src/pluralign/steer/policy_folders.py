@@ -17,6 +17,7 @@ from pluralign.folders.card import ADAPTER, CARD
 from pluralign.folders.heads import KIND, is_heads_folder, load_heads, read_heads_folder
 from pluralign.folders.tuned import load_language_policy, read_policy_folder
 from pluralign.lm.adapter_stack import why_not_stacked
+from pluralign.lm.adapter_tokenizer import warn_of_tokenizer
 from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone
 from pluralign.steer.adapter_rows import AdapterRows
 from pluralign.steer.head_rows import HeadRows
@@ -50,6 +51,10 @@ def open_rows(
     stacked: AdapterRows | None = None
     if together:
         trunk = _trunk(model, {policies[name]: cards[name] for name in together}, dtype)
+        for name, folder in together.items():
+            # Adapters with a card were trained with the model's tokenizer.
+            if folder is not None and cards[name] is None:
+                warn_of_tokenizer(folder, trunk.tokenizer)
         own = _own_rows(trunk, together)
         whole += own
         together = {name: folder for name, folder in together.items() if name not in own}

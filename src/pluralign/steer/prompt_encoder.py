@@ -77,9 +77,14 @@ class PromptEncoder:
             before: Token ids of its prompt; without them, those of a text that begins.
             chat: Whether the prompt is a conversation.
             ended: Whether the token that ends an answer follows.
+
+        Raises:
+            InputError: The tokenizer has no such token.
         """
         eos: Any = self.tokenizer.eos_token_id
         end = ((end_of_turn_ids(self.tokenizer) if chat else []) or [eos])[:1] if ended else []
+        if end == [None]:
+            raise InputError("the tokenizer has no end-of-text token, with which an answer could end")
         return [*encode_after(self.tokenizer, self.conversations.quote_completion(text), before), *end]
 
     def known_ids(self, ids: Sequence[int]) -> list[int]:

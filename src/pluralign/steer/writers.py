@@ -18,6 +18,7 @@ from pluralign.core.splits import seed_for
 from pluralign.data.columns import columns_of
 from pluralign.folders.card import CARD, read_card
 from pluralign.folders.tuned import load_language_policy
+from pluralign.lm.adapter_tokenizer import warn_of_tokenizer
 from pluralign.lm.backbone import Backbone, load_backbone, merged_backbone, resolve_dtype
 from pluralign.lm.decoding import Decoding
 from pluralign.lm.dtypes import DTypeName
@@ -126,6 +127,7 @@ def open_writer(
         control_tokens = control_tokens or card.get("control_tokens") is True
     elif adapter is not None:
         opened = load_backbone(model, dtype=kind, adapter=adapter)
+        warn_of_tokenizer(adapter, opened.tokenizer)
     if isinstance(guides, Guides) and guides.guidance.strength:
         rows = open_value_guided_rows(opened, guides.folders, guides.guidance, dtype=kind)
         draw = partial(draw_mixture_completions, rows, weights=guides.weights, decoding=decoding)
