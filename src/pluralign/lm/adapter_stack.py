@@ -24,6 +24,7 @@ from pluralign.lm.adapter_base import require_base
 from pluralign.lm.adapter_check import DOWN, UP, Adapter, check_adapter
 from pluralign.lm.adapters import PROBE_TOKENS, probe_logits
 from pluralign.lm.backbone import Backbone, make_backbone
+from pluralign.lm.model_parts import reads_text
 from pluralign.lm.packed import pack_linears
 from pluralign.lm.passes import trunk_of
 from pluralign.lm.support import support_of
@@ -216,13 +217,15 @@ def why_not_stacked(model: Any, folders: Iterable[Path]) -> list[str]:
     """
     checked = [check_adapter(Path(folder)) for folder in folders]
     reasons: list[str] = []
+    passed = reads_text(model)
     whole: set[str] | None = None
     for adapter in checked:
         require_base(adapter, model)
         reason = adapter.why_not_on(model)
         if not reason:
             whole = _layers_of_all_tokens(model) if whole is None else whole
-            partial = next((layer for layer in adapter.layers if layer not in whole), None)
+            own = [layer for layer in adapter.layers if passed(layer)]
+            partial = next((layer for layer in own if layer not in whole), None)
             if partial is not None:
                 reason = f"it changes {partial}, which not all tokens pass"
         reasons.append(reason)
@@ -254,9 +257,9 @@ def _layers_of_all_tokens(model: Any) -> set[str]:
 
 
 def _matrices(adapter: Adapter, model: Any) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    """Name of each linear layer, with (A, B) such that the adapter adds x A B."""
-    tensors = adapter.tensors()
-    for name in adapter.layers:
+    """Name of each linear layer that texts pass, with (A, B) such that the adapter adds x A B."""
+    tensors, passed = adapter.tensors(), reads_text(model)
+    for name in filter(passed, adapter.layers):
         layer = model.get_submodule(name)
         # Weights in 4 bits are multiplied in another type than that in which they are stored.
         like = layer.weight if layer.weight.is_floating_point() else model.get_input_embeddings().weight

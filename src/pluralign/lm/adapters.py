@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from collections.abc import Generator, Sequence
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 from pluralign.core import InputError
 from pluralign.lm.adapter_base import require_base
 from pluralign.lm.adapter_check import PREFIX, Adapter, check_adapter
+from pluralign.lm.model_parts import reads_text
 from pluralign.lm.precision import in_dtype
 from pluralign.lm.quantized import dequantize, dequantized, is_quantized, quantized_layers
 
@@ -36,7 +38,8 @@ def add_lora(
         rank: Rank r.
         alpha: Numerator of the factor alpha / r; by default the rank, as in Inverse-RLignment (r 32, alpha
             32).
-        targets: Names of the layers, or ends of their names; by default all linear layers below the head.
+        targets: Names of the layers, or ends of their names; by default all linear layers below the head. A
+            multimodal model's layers that no text passes are left out.
 
     Raises:
         InputError: No layer has such a name.
@@ -46,7 +49,13 @@ def add_lora(
     alpha = rank if alpha is None else alpha
     kind: Any = LoraConfig
     adapt: Any = get_peft_model
-    config = kind(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=list(targets) or "all-linear")
+    network: Any = model
+    linear = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    others = list(itertools.filterfalse(reads_text(model), linear))
+    config = kind(
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=list(targets) or "all-linear",
+        exclude_modules=others or None,
+    )  # fmt: skip
     try:
         with _known_warnings():
             return adapt(model, config)
