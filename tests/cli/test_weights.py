@@ -79,7 +79,7 @@ def test_one_person_and_the_answers_that_contradict(run, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("weights", "--choices", path, "--out", out) == 0
     printed = capsys.readouterr().out
-    assert "1 contradict each other" in printed
+    assert "1 contradicts all weights:" in printed
     assert "answer 7: question 9" in printed
     summary = json.loads((out / "weights.json").read_text())
     assert summary["contradicting"] == [6]
@@ -88,6 +88,11 @@ def test_one_person_and_the_answers_that_contradict(run, tmp_path, capsys):
     assert saved.mean["kind"] == pytest.approx(summary["weights"]["kind"], abs=0.01)
     assert saved.interval("kind")[0] == pytest.approx(summary["intervals"]["kind"][0], abs=0.03)
     assert not pl.decide(saved, choice((1.0, 0.0), (0.0, 1.2), 0).question).decided
+    path = save_rows(tmp_path / "one.jsonl", map(choice_row, [choice((0.0, 0.0), (1.0, 1.0), 9)]))
+    assert run("weights", "--choices", path, "--out", tmp_path / "one") == 0
+    printed = capsys.readouterr().out
+    assert "1 contradicts all weights:" in printed
+    assert "without 1 of the 1" not in printed
     # Answers by a coin.
     coin = [choice((1.0, 0.0), (0.0, 1.0), n, n % 2) for n in range(20)]
     path = save_rows(tmp_path / "coin.jsonl", map(choice_row, coin))
@@ -100,6 +105,11 @@ def test_wrong_options_are_refused(run, refuses, routes, tmp_path, capsys):
     assert run("weights", "--choices", routes, "--policies", "a=b", "--out", out) == 2
     assert run("weights", "--choices", routes, *VALUES, "--prior", "people", "--out", out) == 2
     assert "several people" in capsys.readouterr().err
+    few = tmp_path / "few.csv"
+    few.write_text("ID,choice,tt1,tt2,tc1,tc2\n1,1,10,30,5,1\n2,2,10,30,5,1\n3,1,10,20,5,1\n")
+    said = refuses("weights", "--choices", few, *VALUES, "--person", "ID", "--prior", "people", "--out", out)
+    assert "field 'prior'" in said
+    assert "four people or more, two for each half, found 3" in said
     episodes = ["--trajectories", tmp_path / "t.jsonl", "--policies", "a=x", "b=y", "--out", out]
     for option, value in (("values", "a=c"), ("person", "id"), ("prior", "people"), ("missing", "drop")):
         said = refuses("weights", *episodes, f"--{option}", value)

@@ -127,7 +127,7 @@ def test_a_prior_from_halves_needs_four_people(random):
         replace(answer(random, one, np.array([3.0, 1.0])), by=str(number % 3))
         for number, one in enumerate(questions(random, 9, 2))
     ]
-    with pytest.raises(pl.InputError, match=r"field 'prior': .* four or more, .* found 3"):
+    with pytest.raises(pl.InputError, match=r"field 'prior': .* four people or more, .* found 3"):
         infer_many(choices, prior="people")
 
 

@@ -108,7 +108,8 @@ def infer_many(
     if prior == "people":
         if len(by_person) < 4:
             raise InputError(
-                f"a prior from other people needs four or more, two in each half; found {len(by_person)}",
+                "a prior by other people needs four people or more, two for each half, "
+                f"found {len(by_person)}",
                 field="prior",
             )
         order = list(by_person)

@@ -237,17 +237,17 @@ def against_lines(objectives: Sequence[str]) -> list[str]:
 
 def _contradictions(clash: Feasibility, choices: Sequence[Choice]) -> list[str]:
     proven = "" if clash.exact else " (perhaps fewer do)"
-    found = [
-        f"no weights explain all answers; {len(clash.contradicting)} contradict each other{proven}:",
-    ]
+    contradicting, count = len(clash.contradicting), count_answers(choices)
+    # A single one took an option that is the best one under no weights.
+    what = f"{contradicting} contradict each other" if contradicting > 1 else "1 contradicts all weights"
+    found = [f"no weights explain all answers; {what}{proven}:"]
     numbers: list[int] = answer_numbers(choices).tolist()
     for number in clash.contradicting:
         parts = [choice for choice, own in zip(choices, numbers, strict=True) if own == number]
         taken = "; ".join(_taken(choice) for choice in parts if choice.ranking)
         found.append(f"  answer {number + 1}: {_short(parts[0].question.decision.prompt)}  {taken}")
-    found.append(
-        f"without {len(clash.removed)} of the {count_answers(choices)} answers, weights explain the others"
-    )
+    if len(clash.removed) < count:
+        found.append(f"without {len(clash.removed)} of the {count} answers, weights explain the others")
     return found
 
 
