@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import doctest
 import importlib
 import inspect
@@ -149,6 +150,26 @@ def anchors(page):
     """Names by which links reach the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES[:-4], ids=lambda page: page.name)
+def test_code_of_the_pages_defines_what_it_uses(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    known = set(dir(builtins))
+    for block in blocks:
+        nodes = list(ast.walk(ast.parse(block)))
+        for node in nodes:
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                known.add(node.id)
+            elif isinstance(node, ast.alias):
+                known.add((node.asname or node.name).partition(".")[0])
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                known.add(node.name)
+            elif isinstance(node, ast.arg):
+                known.add(node.arg)
+        assert {node.id for node in nodes if isinstance(node, ast.Name)} <= known, block
+        for name in re.findall(r"\bpl((?:\.\w+)+)", block):
+            assert attrgetter(name[1:])(pl)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
