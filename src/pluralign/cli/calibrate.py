@@ -14,10 +14,10 @@ _SHOWN = 7
 def calibrate_sweep(sweep: Path, out: Path, side: str | None = None, link: Link = "identity") -> Figures:
     """Calibrate a dial: predict the outcomes of all weights from the weights of a finished sweep.
 
-    A quadratic function per objective is fitted to the sweep's mean returns or rewards. After that, weights
-    can be asked for by what they should achieve: wish:OUT:NAME=NUMBER,... stands wherever weights are
-    taken, and means "outcomes of this importance", in units of each outcome's range in the sweep. A wish of 0
-    keeps weight 0.
+    For each objective, a quadratic function and a Gaussian process for its residuals are fitted to the
+    sweep's mean returns or rewards. After that, weights can be asked for by what they should achieve:
+    wish:OUT:NAME=NUMBER,... stands wherever weights are taken, and means "outcomes of this importance", in
+    units of each outcome's range in the sweep. A wish of 0 keeps weight 0.
 
     The table shows the predicted front. Predictions are marked as such; evaluate what you take from them.
 

@@ -42,7 +42,7 @@ def generate_texts(
     context_model: str | None = None,
     endpoint: Requests = EndpointSettings(),  # noqa: B008 - frozen
 ) -> Figures:
-    """Complete prompts with a language model, an endpoint, or a policy trained by sft, dpo, spin or ava.
+    """Complete prompts with a language model, an endpoint, or a policy of texts (learn dpo, sft, rl, ...).
 
     A prompt that is a text is continued as it is; messages are rendered by the template that a policy was
     trained with, or the model's own. Duplicate prompts are used once, empty prompts are skipped, and prompts
