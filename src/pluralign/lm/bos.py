@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -12,10 +13,15 @@ def without_bos(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     return text.removeprefix(bos_text(tokenizer))
 
 
-def bos_text(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The BOS that the tokenizer puts before every text, by name; empty where it puts none."""
+def bos_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int] | None = None) -> str:
+    """The BOS that the tokenizer puts before every text, by name; empty where it puts none.
+
+    Args:
+        tokenizer: Tokenizer.
+        ids: Its ids (`bos_ids`), where they are known.
+    """
     known: Any = tokenizer
-    return "".join(known.convert_ids_to_tokens(bos_ids(tokenizer)))
+    return "".join(known.convert_ids_to_tokens(bos_ids(tokenizer) if ids is None else ids))
 
 
 def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

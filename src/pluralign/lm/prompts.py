@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from pluralign.core import InputError
 from pluralign.core.digests import digest
 from pluralign.core.messages import DIALOGUE, QUOTE, Messages, Template, dialogue, require_characters
-from pluralign.lm.bos import bos_ids, without_bos
+from pluralign.lm.bos import bos_ids, bos_text, without_bos
 from pluralign.lm.chat_template import ChatTemplate, chat_template_of
 
 _log = logging.getLogger(__name__)
@@ -165,7 +165,8 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str) -> PromptIds:
         tokenizer: Tokenizer of the model that reads the prompt.
         prompt: Text as it stands, or messages rendered by a template, with or without a written BOS.
     """
-    prefix, text = bos_ids(tokenizer), without_bos(tokenizer, prompt)
+    prefix = bos_ids(tokenizer)
+    text = prompt.removeprefix(bos_text(tokenizer, prefix))
     return PromptIds([*prefix, *(encode(tokenizer, text) if text else [])], len(prefix))
 
 
