@@ -65,5 +65,10 @@ def test_simplex_grid_is_complete_and_distinct(n: int, steps: int) -> None:
     assert all(sum(c) == steps for c in counts)
 
 
+def test_a_grid_has_different_objectives() -> None:
+    with pytest.raises(InputError, match="field 'names': objective 'care' is named twice"):
+        simplex_grid(["care", "gain", "care"], 2)
+
+
 def test_two_objectives_rise_with_the_first() -> None:
     assert [w["care"] for w in simplex_grid(["care", "gain"], 10)] == pytest.approx(np.arange(11) / 10)

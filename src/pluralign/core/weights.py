@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pluralign.core.errors import InputError
+from pluralign.core.jsonl import repeated
 
 SUM_TOLERANCE = 1e-6
 _UNITS = 10_000
@@ -121,6 +122,9 @@ def simplex_grid(names: Sequence[str], steps: int) -> list[SteeringWeights]:
     """All weightings in multiples of ``1/steps``: ``C(steps + n - 1, n - 1)`` of them. With two objectives,
     the first one's weight increases from 0 to 1.
 
+    Raises:
+        InputError: No objective, one that is named twice, or a number of steps that is no positive whole one.
+
     Examples:
         >>> import pluralign as pl
         >>> [dict(weights) for weights in pl.simplex_grid(["a", "b"], 2)]
@@ -131,6 +135,8 @@ def simplex_grid(names: Sequence[str], steps: int) -> list[SteeringWeights]:
         raise InputError(f"expected a whole number, found {steps!r:.60}", field="steps")
     if n == 0 or steps < 1:
         raise InputError(f"a simplex grid needs at least one objective and one step, found {n} and {steps}")
+    if (twice := repeated(names)) is not None:
+        raise InputError(f"objective {twice!r} is named twice", field="names")
     grid: list[SteeringWeights] = []
     for bars in combinations(range(steps + n - 1), n - 1):
         edges = (-1, *bars, steps + n - 1)
