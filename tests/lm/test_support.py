@@ -1,12 +1,18 @@
-"""What the trial of a model tolerates."""
+"""What the trial of a model tolerates, and by which name it finds the model's cache."""
+
+import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pluralign.core import InputError
+from pluralign.lm.plain import Continuation
 from pluralign.lm.support import support_of
 from pluralign.lm.tiny import make_tiny_model
 from pluralign.lm.trial import Trial
+
+NAMES = ("cache", "past_key_values", "cache_params")
 
 
 def amplifying_model():
@@ -48,3 +54,35 @@ def test_a_model_whose_states_are_not_finite_says_nothing_of_others(monkeypatch,
     with pytest.raises(InputError, match=r"'llama'\) are not finite numbers in float32: its weights"):
         support_of(broken)
     assert support_of(make_tiny_model(1)).causal
+
+
+@pytest.mark.parametrize("taken", ["cache", "past_key_values", "cache_params"])
+def test_a_models_own_cache_is_used_under_the_name_that_it_takes(taken, monkeypatch, tmp_path):
+    monkeypatch.setenv("PLURALIGN_CACHE", str(tmp_path))
+    model = make_tiny_model(1)
+    trunk = model.model
+    own = "past_key_values" if "past_key_values" in inspect.signature(trunk.forward).parameters else "cache"
+    real, read = trunk.forward, []
+
+    def run(cache, input_ids, settings):
+        read.append(input_ids.shape[1])
+        # Unknown names are ignored, as transformers' models do.
+        settings = {name: value for name, value in settings.items() if name not in NAMES}
+        output = real(input_ids=input_ids, **({} if cache is None else {own: cache}), **settings)
+        every = dict.fromkeys(NAMES, getattr(output, own))
+        return SimpleNamespace(last_hidden_state=output.last_hidden_state, **every)
+
+    trunk.forward = {
+        "cache": lambda input_ids=None, cache=None, **settings: run(cache, input_ids, settings),
+        "past_key_values": lambda input_ids=None, past_key_values=None, **settings: run(
+            past_key_values, input_ids, settings
+        ),
+        "cache_params": lambda input_ids=None, cache_params=None, **settings: run(
+            cache_params, input_ids, settings
+        ),
+    }[taken]
+    rows = Continuation(model, [[5, 6, 7]])
+    rows.step([8])
+    assert read == [3, 1]
+    expected = real(input_ids=torch.tensor([[5, 6, 7, 8]])).last_hidden_state[:, -1]
+    assert torch.allclose(rows.states, expected, atol=1e-5)

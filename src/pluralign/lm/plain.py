@@ -6,6 +6,7 @@ with the same results.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from pluralign.lm.passes import trunk_of
 from pluralign.lm.positions import LengthFactors, reset_factors
 from pluralign.lm.tensors import to_list
 
+# Names of a model's own cache: transformers 5.24 renamed the other two. From then on outputs have all three,
+# and models ignore those that they do not take.
+_CACHES = ("cache", "past_key_values", "cache_params")
 # Tokens of a batch of sequences, and the share of it that padding may take.
 _BATCH = 8192
 _PADDED = 1.25
@@ -180,8 +184,9 @@ class Continuation:
         return self._run(self._ids)
 
     def _run(self, ids: Int[Tensor, "rows tokens"]) -> Float[Tensor, "rows d"]:
-        output = trunk_of(self._model)(input_ids=ids, use_cache=True, **self._cache)
-        for name in ("past_key_values", "cache_params"):
-            if getattr(output, name, None) is not None:
-                self._cache = {name: getattr(output, name)}
+        trunk = trunk_of(self._model)
+        output = trunk(input_ids=ids, use_cache=True, **self._cache)
+        name = next((one for one in _CACHES if one in inspect.signature(trunk.forward).parameters), "")
+        if name and (cache := getattr(output, name, None)) is not None:
+            self._cache = {name: cache}
         return output.last_hidden_state[:, -1]

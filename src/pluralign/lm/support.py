@@ -31,7 +31,7 @@ from pluralign.lm.trial import Trial
 
 _log = logging.getLogger(__name__)
 # Goes into the cached verdicts: raise it when the trial or what it tries changes.
-_VERSION = 7
+_VERSION = 8
 _KNOWN = "_pluralign_support"
 # Error that is tolerated, over that which a rounding error of the embeddings makes; and the largest one.
 _AMPLIFIED, _LARGEST = 8, 1e-3
