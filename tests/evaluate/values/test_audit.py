@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 import pluralign as pl
-from pluralign.annotate.judge import ReplyJudge
 from pluralign.annotate.rater import Rating
 from pluralign.evaluate.values.answers import Answers, draw_pairs
 from pluralign.evaluate.values.audit import AuditConfig, audit_values
-from pluralign.evaluate.values.coherence import agreement
 from pluralign.evaluate.values.outcomes import Lottery, Outcome, Process
 from pluralign.evaluate.values.placed import draw_lotteries
 from pluralign.evaluate.values.utilities import expectation_propagation, thurstone
@@ -272,62 +270,3 @@ def test_expectation_propagation_agrees():
     own, other = thurstone(len(TEXTS), answers), expectation_propagation(len(TEXTS), answers, votes=20)
     assert np.corrcoef(own.mean, other.mean)[0, 1] > 0.995
     assert np.abs(own.mean - other.mean).max() < 0.2
-
-
-@pytest.mark.parametrize("outcomes", [["one", "two"], ["one", "two", "one"]])
-def test_too_few_outcomes_are_refused(outcomes):
-    with pytest.raises(pl.InputError, match="three or more different outcomes"):
-        audit_values(lambda a, b: 0.5, outcomes)
-
-
-def test_answers_must_be_probabilities():
-    with pytest.raises(pl.InputError, match="two probabilities"):
-        audit_values(lambda a, b: 2.0, TEXTS, config=FEW)
-
-
-def test_nobody_agrees():
-    config = AuditConfig(resamples=50, least_agreement=0.0)
-    found = audit_values(lambda first, second: 0.9, TEXTS, config=config)
-    assert (found.consistency.agreement, found.passed) == (0.0, False)
-
-
-def test_nobody_answers():
-    with pytest.raises(pl.InputError, match="no pair"):
-        audit_values(lambda a, b: math.nan, TEXTS, config=FEW)
-
-
-def test_refusals_are_no_answers_on_which_both_orders_agree():
-    class Writer:
-        """Refuses about three pairs, and else names the first in the alphabet."""
-
-        name = "writer"
-
-        def generate(self, chats, **settings):
-            return [self._reply(chat[0]["content"]) for chat in chats]
-
-        def _reply(self, asked):
-            shown = sorted(TEXTS, key=lambda text: asked.find(f"> {text}\n"))[-2:]
-            return "I cannot say." if set(shown) < {*TEXTS[3:6]} else "AB"[shown[0] > shown[1]]
-
-    found = audit_values(ReplyJudge(Writer(), re_asks=0), TEXTS[:6], config=NO_LOTTERIES).consistency
-    assert (found.pairs, found.unanswered, found.agreement) == (12, 3, 1.0)
-    Writer._reply = lambda self, asked: "I cannot say."
-    with pytest.raises(pl.InputError, match="no pair"):
-        audit_values(ReplyJudge(Writer(), re_asks=0), TEXTS[:6], config=NO_LOTTERIES)
-
-
-def test_few_processes_leave_doubt():
-    random = np.random.default_rng(0)
-    truth, held = 0.25 + 0.5 * (0.5 + math.asin(0.95) / math.pi), 0
-    for _ in range(100):
-        # Half of the processes are ordered well, the others by chance.
-        alike = np.repeat(random.choice([0.95, 0.0], size=4), 4)
-        ends = random.normal(size=16)
-        means = alike * ends + np.sqrt(1 - alike**2) * random.normal(size=16)
-        found = agreement(means, ends, groups=np.repeat(range(4), 4), resamples=200, seed=0)
-        held += found.ordered_alike.low <= truth <= found.ordered_alike.high
-    # Percentiles of the resamples hold it in 81.
-    assert held >= 85
-    one = agreement(means[:4], ends[:4], groups=np.zeros(4, int), resamples=200, seed=0)
-    assert (one.ordered_alike.low, one.ordered_alike.high) == (0.0, 1.0)
-    assert (one.correlation.low, one.correlation.high) == (-1.0, 1.0)
