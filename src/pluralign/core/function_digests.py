@@ -94,9 +94,9 @@ class _Reader:
             values += [self._value(one, filled) for one in _globals_of(routine)]
         for routine in routines:
             values += [self._value(one, filled) for one in _named_in_modules(routine)]
-        # Weights of the user's own module, which lie in dictionaries.
-        values += [one for one in [numbers_of(function)] if filled and one]
-        return [source, *values]
+        # Weights of the user's own module lie in dictionaries, which are not read where it fills some.
+        weights = numbers_of(function) if filled else None
+        return [source, *values, *([] if weights is None else [weights])]
 
     def _source(self, written: Any) -> str:
         """Source; instructions where it is not kept, as of classes in a notebook."""
